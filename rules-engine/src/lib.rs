@@ -1,0 +1,1 @@
+//! The decisions of Triggerfish: patterns, conditions, transforms, sequences, retries.

@@ -1,0 +1,2 @@
+//! The `triggerfish` command.
+fn main() {}

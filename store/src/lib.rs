@@ -1,0 +1,7 @@
+//! The stores of Triggerfish: the event log, entities, subscriptions, subjects, activation records and their search.
+//!
+//! [`traits`] holds the seams; each backend is one module. Only this crate touches disks and databases.
+
+pub mod traits;
+
+pub use traits::*;
