@@ -1,0 +1,222 @@
+//! The seam between the REST API and the hub: all that a handler asks of the machinery behind it.
+//!
+//! Handlers validate, authorise and render; a [`Backend`] makes work durable, runs it and knows how the hub is. What
+//! is returned as `Ok` is durable (invariant 1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use triggerfish_model::{
+    Activation, ActivationId, Clock, FeedStatus, Json, JsonObject, Namespace, QualifiedName, Rule, Subscription,
+};
+use triggerfish_store::{ActivationStore, EntityStore, Identity, StoreError, SubjectStore};
+
+use crate::entities::resolve::ResolvedAction;
+
+/// Why the hub takes no work now, or could not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The namespace has its share of pending work: 429, after the wait that is worth trying.
+    #[error("{why}")]
+    OverShare {
+        /// Who has how much of what.
+        why: String,
+        /// What `Retry-After` says.
+        retry_after: Duration,
+    },
+    /// The hub takes no new work: no room on disk, or it is stopping. 503.
+    #[error("{why}")]
+    Unavailable {
+        /// What is missing.
+        why: String,
+        /// What `Retry-After` says.
+        retry_after: Duration,
+    },
+    /// The payload is larger than what the hub takes: 413.
+    #[error("{0}")]
+    TooLarge(String),
+    /// What was asked for cannot be, and the text says why: 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// Nothing of this name: 404.
+    #[error("`{0}` does not exist")]
+    NotFound(QualifiedName),
+    /// The hub failed: 500.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// How long a client should wait after a full share or disk, before it tries again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let why = error.to_string();
+        match error {
+            StoreError::OverShare { .. } => Self::OverShare { why, retry_after: RETRY_AFTER },
+            StoreError::DiskFull { .. } | StoreError::Unavailable(_) => {
+                Self::Unavailable { why, retry_after: RETRY_AFTER }
+            }
+            StoreError::BadQuery(why) => Self::Invalid(why),
+            StoreError::Conflict | StoreError::Corrupt(_) => Self::Internal(why),
+        }
+    }
+}
+
+/// An invocation that was validated and authorised.
+#[derive(Clone, Debug)]
+pub struct Invoke {
+    /// Who invokes; the run is theirs.
+    pub caller: Identity,
+    /// The action as it was addressed, perhaps through a binding.
+    pub action: QualifiedName,
+    /// The payload without the action's own parameters: an object.
+    pub payload: Json,
+    /// The request's transaction id.
+    pub transaction: Arc<str>,
+    /// How long the caller waits for the record; `None` does not wait.
+    pub wait: Option<Duration>,
+}
+
+/// What became of an invocation.
+#[derive(Clone, Debug)]
+pub enum Invoked {
+    /// Accepted and durable; not finished within the wait.
+    Accepted(ActivationId),
+    /// Finished; the record is durable.
+    Finished(Arc<Activation>),
+}
+
+/// An invocation of a feed's action (contract §3.1), which the hub answers itself.
+#[derive(Clone, Debug)]
+pub struct FeedCall {
+    /// Who calls.
+    pub caller: Identity,
+    /// The feed's action: `whisk.system/messaging/mqttFeed`, never a binding of it.
+    pub feed: QualifiedName,
+    /// The body over the parameters of package, binding and action.
+    pub params: JsonObject,
+    /// The request's transaction id.
+    pub transaction: Arc<str>,
+}
+
+/// A runtime of the hub's manifest, or a kind that it stores without running it yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeKind {
+    /// `nodejs:20`.
+    pub kind: String,
+    /// The image that the documents of the API name.
+    pub image: String,
+    /// Whether `<family>:default` means this one.
+    pub default: bool,
+    /// Whether actions of it can only be read and deleted.
+    pub deprecated: bool,
+    /// Whether `main` must be given (Java).
+    pub require_main: bool,
+    /// Whether this hub can run it.
+    pub runs: bool,
+}
+
+/// A webhook's request as it came.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Namespace and trigger of the path.
+    pub trigger: QualifiedName,
+    /// Whether it came in on the path of GitHub's webhooks.
+    pub github: bool,
+    /// The headers, in lower case; of a repeated one the last value.
+    pub headers: Vec<(String, String)>,
+    /// The query's pairs, decoded.
+    pub query: Vec<(String, String)>,
+    /// The body's bytes.
+    pub body: bytes::Bytes,
+}
+
+/// What a webhook's sender is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The answer's JSON.
+    pub body: Json,
+    /// When to try again, where the hub is full.
+    pub retry_after: Option<Duration>,
+}
+
+/// Whether the hub can work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it takes work.
+    pub ready: bool,
+    /// Its parts, each with `ok` or what is wrong.
+    pub parts: Vec<(String, String)>,
+}
+
+/// What the REST API asks of the hub.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The entities.
+    fn entities(&self) -> &dyn EntityStore;
+
+    /// The records.
+    fn activations(&self) -> &dyn ActivationStore;
+
+    /// Who may call.
+    fn subjects(&self) -> &dyn SubjectStore;
+
+    /// The time.
+    fn clock(&self) -> &dyn Clock;
+
+    /// Fires a trigger. `None` where it has no active rule or does not exist (the API then looks which): nothing was
+    /// recorded.
+    async fn fire(
+        &self,
+        caller: &Identity,
+        trigger: &QualifiedName,
+        payload: JsonObject,
+        transaction: Arc<str>,
+    ) -> Result<Option<ActivationId>, Refusal>;
+
+    /// Accepts an invocation, and waits for its record where the caller does.
+    async fn invoke(&self, invoke: Invoke) -> Result<Invoked, Refusal>;
+
+    /// Whether `payload` names a defined parameter of a `final` action (contract §2.1).
+    fn overrides_final(&self, action: &ResolvedAction, payload: &Json) -> bool;
+
+    /// Answers a feed's action; the record says how it went, and is durable.
+    async fn feed_action(&self, call: FeedCall) -> Result<Arc<Activation>, Refusal>;
+
+    /// The trigger of a feed is deleted: ends the feed, where it has one.
+    async fn trigger_deleted(&self, trigger: &QualifiedName) -> Result<(), Refusal>;
+
+    /// The feeds of a namespace's triggers, with what they are doing.
+    async fn feeds(&self, namespace: &Namespace) -> Result<Vec<(Subscription, Option<FeedStatus>)>, Refusal>;
+
+    /// A webhook's request.
+    async fn hook(&self, hook: Hook) -> HookReply;
+
+    /// New records, from now on.
+    fn tail(&self) -> broadcast::Receiver<Arc<Activation>>;
+
+    /// Whether a rule's conditions can be read; the text says where they cannot.
+    fn compile_rule(&self, rule: &Rule) -> Result<(), String>;
+
+    /// What the rules of `trigger` (or `rule` alone) say to a sample event, and why.
+    async fn explain(
+        &self,
+        trigger: &QualifiedName,
+        rule: Option<&QualifiedName>,
+        sample: JsonObject,
+    ) -> Result<Json, Refusal>;
+
+    /// The runtimes by family, in the order of the manifest.
+    fn runtimes(&self) -> &[(String, Vec<RuntimeKind>)];
+
+    /// The text of `/metrics`.
+    fn metrics(&self) -> String;
+
+    /// The state of `/health/ready`.
+    async fn readiness(&self) -> Readiness;
+}
