@@ -1,0 +1,132 @@
+//! The writer: one thread that turns many callers' writes into one synced batch.
+//!
+//! A request is a function from the transaction to an answer. The thread takes what waits, applies each request to one
+//! batch, commits and syncs it, and only then answers (invariant 1). Since it is the only writer, what a request reads
+//! in its transaction cannot change under it.
+//!
+//! After a failed commit fjall takes no more writes. The writer then reopens the database; the batch's number, which is
+//! part of the batch, tells whether it came through after all, and its callers hear the truth. Until the database can be
+//! opened again every request fails, and the hub resumes by itself once the cause is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use fjall::PersistMode;
+
+use crate::{Result, StoreError};
+
+use super::shared::Shared;
+use super::state::State;
+use super::tables::{Tables, engine, number};
+use super::transaction::Transaction;
+
+/// Requests that one batch carries; more would make the first of them wait too long.
+const REQUESTS_PER_BATCH: usize = 1024;
+/// Bytes of values after which a batch takes no more requests.
+const BATCH_BYTES: usize = 8 << 20;
+/// How often a database that failed is tried again.
+const REOPEN_EVERY: Duration = Duration::from_millis(500);
+/// The key of the last batch's number.
+const BATCH_NUMBER: &str = "batch";
+
+/// Answers one caller, once its batch is on disk or has failed.
+pub(super) type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
+
+/// Adds to the batch, or hears that there is no database.
+pub(super) type Apply = Box<dyn FnOnce(Result<&mut Transaction<'_>>) -> Reply + Send>;
+
+/// A write that waits for the writer.
+pub(super) struct Request {
+    /// What it does. An error of its own is this caller's alone, and leaves nothing of this request in the batch.
+    pub(super) apply: Apply,
+}
+
+/// What the writer counts.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) syncs: AtomicU64,
+    pub(super) commits: AtomicU64,
+}
+
+/// Runs until every sender of `requests` is gone.
+pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state: State) {
+    let mut batch_number = shared.tables().and_then(|tables| last_batch(&tables)).unwrap_or(0);
+    loop {
+        let first = match requests.recv_timeout(REOPEN_EVERY) {
+            Ok(request) => request,
+            Err(RecvTimeoutError::Timeout) => {
+                if shared.tables().is_err() {
+                    reopen(shared, &mut state);
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let Ok(tables) = shared.tables() else {
+            refuse(first, requests, &shared.failure());
+            reopen(shared, &mut state);
+            continue;
+        };
+        batch_number += 1;
+        let mut transaction = Transaction::new(&tables, &mut state);
+        let mut replies = vec![(first.apply)(Ok(&mut transaction))];
+        while replies.len() < REQUESTS_PER_BATCH && transaction.bytes() < BATCH_BYTES {
+            let Ok(request) = requests.try_recv() else { break };
+            replies.push((request.apply)(Ok(&mut transaction)));
+        }
+        transaction.batch.insert(&tables.meta, BATCH_NUMBER, batch_number.to_be_bytes());
+        let finish = transaction.finish();
+        fail::fail_point!("store::before_sync");
+        let failure = match finish.batch.commit().map_err(engine) {
+            Ok(()) => {
+                fail::fail_point!("store::after_sync");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a write failed: the database is opened again");
+                drop(tables);
+                shared.fail(error.clone());
+                reopen(shared, &mut state);
+                let came_through = shared.tables().and_then(|tables| last_batch(&tables)).is_ok_and(|last| last == batch_number);
+                if !came_through {
+                    batch_number -= 1;
+                }
+                (!came_through).then_some(error)
+            }
+        };
+        if failure.is_none() {
+            shared.counts.syncs.fetch_add(1, Ordering::Relaxed);
+            shared.counts.commits.fetch_add(replies.len() as u64, Ordering::Relaxed);
+            shared.publish(finish.published, state.last_record());
+        }
+        for reply in replies {
+            reply(failure.clone());
+        }
+    }
+}
+
+fn last_batch(tables: &Tables) -> Result<u64> {
+    Ok(tables.meta.get(BATCH_NUMBER).map_err(engine)?.map_or(0, |bytes| number(&bytes)))
+}
+
+/// Answers `first` and all that waits with `error`; nothing is written.
+fn refuse(first: Request, requests: &Receiver<Request>, error: &StoreError) {
+    for request in std::iter::once(first).chain(requests.try_iter().take(REQUESTS_PER_BATCH)) {
+        (request.apply)(Err(error.clone()))(None);
+    }
+}
+
+/// Opens the database anew and rebuilds what the writer keeps of it in memory.
+fn reopen(shared: &Arc<Shared>, state: &mut State) {
+    if let Err(error) = shared.reopen(|tables| {
+        // What recovery read may not have been synced by the failed writer.
+        tables.db.persist(PersistMode::SyncAll).map_err(engine)?;
+        *state = State::read(tables)?;
+        Ok(())
+    }) {
+        tracing::error!(%error, "the database cannot be opened; trying again");
+        shared.fail(error);
+    }
+}
