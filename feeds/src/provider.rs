@@ -1,0 +1,195 @@
+//! The seam of feeds: what a provider of outside events is.
+//!
+//! A provider never fires a trigger and never decides when to acknowledge. It gives batches of events with the cursor
+//! behind them; the runtime makes both durable in one step and then calls [`FeedConnection::ack`], the only place where
+//! something is acknowledged upstream. A provider of webhooks verifies and maps a request instead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use triggerfish_model::{Clock, EventKey, FeedId, JsonObject, QualifiedName, Timestamp};
+
+/// One event of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEvent {
+    /// By what a redelivery is recognised, where the protocol gives such a thing.
+    pub key: Option<EventKey>,
+    /// What the trigger is fired with.
+    pub payload: JsonObject,
+}
+
+/// What a connection gives at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedBatch<C> {
+    /// The events, in order; none where only the cursor moves.
+    pub events: Vec<FeedEvent>,
+    /// Where the feed goes on once these are durable.
+    pub cursor: C,
+    /// What the remote side sent and the feed refuses for good (too large, not readable), with why.
+    pub refused: Vec<String>,
+}
+
+/// Why a feed does not go on. Texts name the remote side and what was tried, and never hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// The remote side cannot be reached, or broke off; tried again soon.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The remote side refuses: credentials, rights, a topic; tried again, seldom.
+    #[error("{0}")]
+    Refused(String),
+    /// The parameters or the stored cursor make no sense; tried again only after a change.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is nothing more to come: a stop date is reached, a date has fired.
+    #[error("{why}")]
+    Ended {
+        /// Why, for the feed's status.
+        why: String,
+        /// What else goes with it.
+        also_delete: AlsoDelete,
+    },
+}
+
+/// What an ended feed takes along (`deleteAfterFire`, contract §3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AlsoDelete {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its trigger.
+    Trigger,
+    /// Its trigger and the trigger's rules.
+    TriggerAndRules,
+}
+
+/// A parameter that makes no sense; the text is the contract's where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParamError(pub String);
+
+/// What a provider may know of the feed that it works for.
+#[derive(Clone)]
+pub struct FeedContext {
+    /// The subscription's id: names a session or consumer group that must outlive restarts.
+    pub feed: FeedId,
+    /// The trigger.
+    pub trigger: QualifiedName,
+    /// When the subscription was made.
+    pub created: Timestamp,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The largest payload of an event, in bytes.
+    pub event_bytes_max: usize,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}
+
+/// A provider of outside events: one file in `catalogue/`.
+#[async_trait]
+pub trait FeedProvider: Send + Sync + 'static {
+    /// The user's parameters: `deny_unknown_fields`; doc comments are the reference.
+    type Params: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+    /// Where to go on after a restart. It is written with each batch, so it must be small.
+    type Cursor: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    /// A connection.
+    type Connection: FeedConnection<Cursor = Self::Cursor>;
+
+    /// The feed's action in `/whisk.system`: package and name.
+    fn action(&self) -> (&'static str, &'static str);
+
+    /// Checks what types cannot say.
+    fn check(&self, params: &Self::Params, now: Timestamp) -> Result<(), ParamError>;
+
+    /// Reaches the remote side, to go on after `cursor`.
+    async fn connect(
+        &self,
+        params: &Self::Params,
+        cursor: Option<Self::Cursor>,
+        context: &FeedContext,
+    ) -> Result<Self::Connection, FeedError>;
+}
+
+/// A connection to the remote side.
+#[async_trait]
+pub trait FeedConnection: Send + 'static {
+    /// The provider's cursor.
+    type Cursor;
+
+    /// The next batch. Cancel-safe: a call that is dropped loses nothing. Called ahead while earlier batches are being
+    /// written.
+    async fn next(&mut self) -> Result<FeedBatch<Self::Cursor>, FeedError>;
+
+    /// All up to `cursor` is durable: acknowledge it upstream.
+    async fn ack(&mut self, cursor: &Self::Cursor) -> Result<(), FeedError>;
+
+    /// Events that wait at the remote side, where it tells.
+    fn lag(&self) -> Option<u64> {
+        None
+    }
+
+    /// Says goodbye, keeping what the remote side keeps for a feed that comes back.
+    async fn close(&mut self) {}
+}
+
+/// A request to a webhook.
+#[derive(Clone, Debug)]
+pub struct HookRequest {
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body's bytes as they came.
+    pub body: Bytes,
+}
+
+impl HookRequest {
+    /// The value of the header `name` (in any case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Why a webhook's request is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// The signature is missing or wrong: 401.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The request cannot be read: 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// The body is too large: 413.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The trigger has no webhook, or it is paused or ended: 404 or 409.
+    #[error("{0}")]
+    NotServed(String),
+    /// The hub has no room now: 503, and the sender may try again after the given time.
+    #[error("{why}")]
+    Busy {
+        /// Why.
+        why: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// A provider of webhooks: maps a request to events, without I/O.
+pub trait HookProvider: Send + Sync + 'static {
+    /// The user's parameters.
+    type Params: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+
+    /// The feed's action in `/whisk.system`: package and name.
+    fn action(&self) -> (&'static str, &'static str);
+
+    /// Checks what types cannot say.
+    fn check(&self, params: &Self::Params, now: Timestamp) -> Result<(), ParamError>;
+
+    /// Verifies a request and gives the events that it holds.
+    fn on_hook(&self, params: &Self::Params, request: &HookRequest, event_bytes_max: usize)
+    -> Result<Vec<FeedEvent>, HookError>;
+}
