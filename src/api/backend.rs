@@ -102,23 +102,6 @@ pub struct FeedCall {
     pub transaction: Arc<str>,
 }
 
-/// A runtime of the hub's manifest, or a kind that it stores without running it yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuntimeKind {
-    /// `nodejs:20`.
-    pub kind: String,
-    /// The image that the documents of the API name.
-    pub image: String,
-    /// Whether `<family>:default` means this one.
-    pub default: bool,
-    /// Whether actions of it can only be read and deleted.
-    pub deprecated: bool,
-    /// Whether `main` must be given (Java).
-    pub require_main: bool,
-    /// Whether this hub can run it.
-    pub runs: bool,
-}
-
 /// A webhook's request as it came.
 #[derive(Clone, Debug)]
 pub struct Hook {
@@ -210,9 +193,6 @@ pub trait Backend: Send + Sync + 'static {
         rule: Option<&QualifiedName>,
         sample: JsonObject,
     ) -> Result<Json, Refusal>;
-
-    /// The runtimes by family, in the order of the manifest.
-    fn runtimes(&self) -> &[(String, Vec<RuntimeKind>)];
 
     /// The text of `/metrics`.
     fn metrics(&self) -> String;
