@@ -1,1 +1,18 @@
-//! The feeds of Triggerfish: providers of outside events and the runtime that drives them.
+//! The feeds of Triggerfish: providers of outside events, and the runtime that drives them.
+//!
+//! Only this crate touches brokers. What a provider is, is in [`provider`]; each is one file in [`catalogue`]; the
+//! [`Supervisor`] runs those that are wanted. A crash loses nothing: nothing is acknowledged upstream before the hub
+//! has made it durable.
+
+mod body;
+pub mod catalogue;
+pub mod lifecycle;
+pub mod provider;
+mod runner;
+mod schedule;
+mod supervisor;
+mod tick;
+
+pub use provider::{AlsoDelete, FeedError, FeedEvent, HookError, HookRequest};
+pub use runner::{Delivered, Intake, IntakeError};
+pub use supervisor::{Options, Supervisor};

@@ -149,7 +149,11 @@ pub struct HookRequest {
 impl HookRequest {
     /// The value of the header `name` (in any case).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .rev()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -190,6 +194,10 @@ pub trait HookProvider: Send + Sync + 'static {
     fn check(&self, params: &Self::Params, now: Timestamp) -> Result<(), ParamError>;
 
     /// Verifies a request and gives the events that it holds.
-    fn on_hook(&self, params: &Self::Params, request: &HookRequest, event_bytes_max: usize)
-    -> Result<Vec<FeedEvent>, HookError>;
+    fn on_hook(
+        &self,
+        params: &Self::Params,
+        request: &HookRequest,
+        event_bytes_max: usize,
+    ) -> Result<Vec<FeedEvent>, HookError>;
 }

@@ -1,0 +1,111 @@
+//! `alarms/alarm`: fires by a cron pattern (contract §3.2).
+//!
+//! ```yaml
+//! feed: /whisk.system/alarms/alarm
+//! inputs: { cron: "0 9 * * 1-5", timezone: Europe/Berlin, trigger_payload: { report: daily } }
+//! ```
+//!
+//! What fell into a time when the hub was down is not made up for, except the last tick of a short restart: a tick that
+//! is at most a minute old fires when the hub is back.
+
+use async_trait::async_trait;
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use triggerfish_model::Timestamp;
+
+use crate::provider::{FeedContext, FeedError, FeedProvider, ParamError};
+use crate::schedule::Schedule;
+use crate::tick::{Bounds, Ticker, TickCursor, Times, bounds, payload};
+
+use super::Feed;
+
+/// The parameters of `alarms/alarm`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {
+    /// The cron pattern: five fields, or six with seconds first.
+    cron: Option<String>,
+    /// The time zone, an IANA name; UTC where absent.
+    timezone: Option<String>,
+    /// What the trigger is fired with: an object, or a text that becomes `{"payload": text}`.
+    trigger_payload: Option<Value>,
+    /// Not before this time: milliseconds since 1970 or ISO 8601.
+    #[serde(rename = "startDate")]
+    start_date: Option<Value>,
+    /// Not after this time; the feed then ends.
+    #[serde(rename = "stopDate")]
+    stop_date: Option<Value>,
+    /// Ends the feed after so many fires; -1 is unlimited.
+    #[serde(rename = "maxTriggers")]
+    max_triggers: Option<i64>,
+    /// Taken for compatibility: this hub always fires at the exact second.
+    #[expect(dead_code, reason = "accepted so that existing manifests work")]
+    strict: Option<Value>,
+}
+
+struct Alarm;
+
+pub(super) fn feed() -> Feed {
+    let example = json!({"cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "trigger_payload": {"report": "daily"}});
+    Feed::reading(Alarm, "Fires by a cron pattern, in a time zone", example)
+}
+
+impl Params {
+    fn schedule(&self) -> Result<Schedule, ParamError> {
+        let Some(pattern) = &self.cron else {
+            return Err(ParamError("alarms trigger feed is missing the cron parameter".into()));
+        };
+        let zone = match &self.timezone {
+            Some(name) => TimeZone::get(name).map_err(|_| ParamError("Invalid timezone.".into()))?,
+            None => TimeZone::UTC,
+        };
+        Schedule::parse(pattern, zone).map_err(|_| ParamError(format!("cron pattern '{pattern}' is not valid")))
+    }
+
+    fn bounds(&self) -> Result<Bounds, ParamError> {
+        if self.max_triggers.is_some_and(|most| most >= 0) && self.stop_date.is_some() {
+            return Err(ParamError("maxTriggers is not allowed when the stopDate parameter is specified".into()));
+        }
+        bounds(self.start_date.as_ref(), self.stop_date.as_ref(), self.max_triggers)
+    }
+}
+
+#[async_trait]
+impl FeedProvider for Alarm {
+    type Params = Params;
+    type Cursor = TickCursor;
+    type Connection = Ticker;
+
+    fn action(&self) -> (&'static str, &'static str) {
+        ("alarms", "alarm")
+    }
+
+    fn check(&self, params: &Params, now: Timestamp) -> Result<(), ParamError> {
+        let times = Times::Cron(Box::new(params.schedule()?));
+        let bounds = params.bounds()?;
+        bounds.check(now)?;
+        payload(params.trigger_payload.as_ref())?;
+        let first = times.after(bounds.start.unwrap_or(now));
+        if let (Some(first), Some(stop)) = (first, bounds.stop)
+            && first > stop
+        {
+            return Err(ParamError("the first scheduled trigger fire is not until after the stop date".into()));
+        }
+        Ok(())
+    }
+
+    async fn connect(
+        &self,
+        params: &Params,
+        cursor: Option<TickCursor>,
+        context: &FeedContext,
+    ) -> Result<Ticker, FeedError> {
+        let invalid = |error: ParamError| FeedError::Invalid(error.0);
+        let times = Times::Cron(Box::new(params.schedule().map_err(invalid)?));
+        let bounds = params.bounds().map_err(invalid)?;
+        let payload = payload(params.trigger_payload.as_ref()).map_err(invalid)?;
+        Ok(Ticker::new(times, bounds, payload, cursor, context))
+    }
+}

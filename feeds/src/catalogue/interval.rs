@@ -1,0 +1,106 @@
+//! `alarms/interval`: fires every so many minutes (contract §3.2).
+//!
+//! ```yaml
+//! feed: /whisk.system/alarms/interval
+//! inputs: { minutes: 5 }
+//! ```
+//!
+//! The fires lie on a grid that begins at `startDate`, or 30 seconds after the feed was made. Slots that fell into a time
+//! when the hub was down are not made up for, except the last one where it is at most a minute old.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use triggerfish_model::Timestamp;
+
+use crate::provider::{FeedContext, FeedError, FeedProvider, ParamError};
+use crate::tick::{Bounds, Ticker, TickCursor, Times, bounds, payload};
+
+use super::Feed;
+
+/// When the first fire comes where no start date is given (contract §3.2).
+const FIRST_AFTER: Duration = Duration::from_secs(30);
+
+/// The parameters of `alarms/interval`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {
+    /// Minutes between fires: a whole number greater than zero.
+    minutes: Option<Value>,
+    /// What the trigger is fired with: an object, or a text that becomes `{"payload": text}`.
+    trigger_payload: Option<Value>,
+    /// The first fire: milliseconds since 1970 or ISO 8601.
+    #[serde(rename = "startDate")]
+    start_date: Option<Value>,
+    /// Not after this time; the feed then ends.
+    #[serde(rename = "stopDate")]
+    stop_date: Option<Value>,
+    /// Not supported with intervals, except -1.
+    #[serde(rename = "maxTriggers")]
+    max_triggers: Option<i64>,
+}
+
+struct Interval;
+
+pub(super) fn feed() -> Feed {
+    Feed::reading(Interval, "Fires every so many minutes", json!({"minutes": 5}))
+}
+
+impl Params {
+    fn period(&self) -> Result<Duration, ParamError> {
+        let refused = |text: &str| ParamError(text.to_owned());
+        let minutes = match &self.minutes {
+            None | Some(Value::Null) => return Err(refused("interval trigger feed is missing the minutes parameter")),
+            Some(Value::String(text)) => text.trim().parse::<i64>().ok(),
+            Some(value) => value.as_i64(),
+        };
+        let minutes = minutes.ok_or_else(|| refused("the minutes parameter must be an integer"))?;
+        // A century bounds what the arithmetic below has to bear.
+        match u64::try_from(minutes) {
+            Ok(minutes @ 1..=52_560_000) => Ok(Duration::from_secs(minutes * 60)),
+            Ok(0) | Err(_) => Err(refused("the minutes parameter must be an integer greater than zero")),
+            Ok(_) => Err(refused("the minutes parameter must be less than 52560000, which is a century")),
+        }
+    }
+
+    fn bounds(&self) -> Result<Bounds, ParamError> {
+        if self.max_triggers.is_some_and(|most| most >= 0) {
+            return Err(ParamError("maxTriggers is not supported for the interval trigger feed".into()));
+        }
+        bounds(self.start_date.as_ref(), self.stop_date.as_ref(), None)
+    }
+}
+
+#[async_trait]
+impl FeedProvider for Interval {
+    type Params = Params;
+    type Cursor = TickCursor;
+    type Connection = Ticker;
+
+    fn action(&self) -> (&'static str, &'static str) {
+        ("alarms", "interval")
+    }
+
+    fn check(&self, params: &Params, now: Timestamp) -> Result<(), ParamError> {
+        params.period()?;
+        params.bounds()?.check(now)?;
+        payload(params.trigger_payload.as_ref()).map(drop)
+    }
+
+    async fn connect(
+        &self,
+        params: &Params,
+        cursor: Option<TickCursor>,
+        context: &FeedContext,
+    ) -> Result<Ticker, FeedError> {
+        let invalid = |error: ParamError| FeedError::Invalid(error.0);
+        let bounds = params.bounds().map_err(invalid)?;
+        let first = bounds.start.unwrap_or(context.created + FIRST_AFTER);
+        let times = Times::Every { first, period: params.period().map_err(invalid)? };
+        let payload = payload(params.trigger_payload.as_ref()).map_err(invalid)?;
+        Ok(Ticker::new(times, bounds, payload, cursor, context))
+    }
+}

@@ -1,0 +1,227 @@
+//! The catalogue of feeds. Adding one is a file here and a word in the list below.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use triggerfish_model::{Json, JsonObject, QualifiedName, Timestamp};
+
+use crate::provider::{
+    FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, HookError, HookProvider, HookRequest,
+    ParamError,
+};
+
+/// Declares the feeds: a module each, whose `feed()` gives its [`Feed`].
+macro_rules! catalogue {
+    ($($module:ident),* $(,)?) => {
+        $(mod $module;)*
+
+        static FEEDS: LazyLock<Vec<Feed>> = LazyLock::new(|| vec![$($module::feed()),*]);
+    };
+}
+
+catalogue!(alarm, interval, once, webhook);
+
+/// One feed of the catalogue.
+pub struct Feed {
+    /// The package of its action in `/whisk.system`.
+    pub package: &'static str,
+    /// The name of its action.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub description: String,
+    /// The JSON schema of its parameters.
+    pub schema: Json,
+    /// A working example of its parameters.
+    pub example: JsonObject,
+    /// What runs it.
+    pub(crate) engine: Engine,
+}
+
+/// The two shapes of providers, without their types.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    /// Connects to a remote side and reads.
+    Read(Arc<dyn DynProvider>),
+    /// Is called by the remote side.
+    Hook(Arc<dyn DynHook>),
+}
+
+impl Feed {
+    /// A feed that reads.
+    fn reading<P: FeedProvider>(provider: P, description: &str, example: Value) -> Self {
+        let (package, name) = provider.action();
+        Self::new::<P::Params>((package, name), description, example, Engine::Read(Arc::new(provider)))
+    }
+
+    /// A feed of webhooks.
+    fn hooked<P: HookProvider>(provider: P, description: &str, example: Value) -> Self {
+        let (package, name) = provider.action();
+        Self::new::<P::Params>((package, name), description, example, Engine::Hook(Arc::new(provider)))
+    }
+
+    fn new<P: JsonSchema>(
+        (package, name): (&'static str, &'static str),
+        description: &str,
+        example: Value,
+        engine: Engine,
+    ) -> Self {
+        let schema = Json::from_value(schemars::schema_for!(P).as_value());
+        let example = Json::from(example).as_object().expect("an example is an object");
+        Self { package, name, description: description.to_owned(), schema, example, engine }
+    }
+
+    /// Checks parameters (without those of the feed protocol); the text says which and why.
+    pub fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError> {
+        match &self.engine {
+            Engine::Read(provider) => provider.check(params, now),
+            Engine::Hook(provider) => provider.check(params, now),
+        }
+    }
+
+    /// The names of its parameters.
+    pub fn parameters(&self) -> Vec<String> {
+        let schema = self.schema.to_value();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// All feeds.
+pub fn actions() -> &'static [Feed] {
+    &FEEDS
+}
+
+/// The feed whose action this is.
+pub fn feed(action: &QualifiedName) -> Option<&'static Feed> {
+    let package = action.package.as_ref()?;
+    let ours = action.namespace == triggerfish_model::Namespace::system();
+    FEEDS.iter().find(|feed| ours && feed.package == package.as_str() && feed.name == action.name.as_str())
+}
+
+/// A batch without its cursor's type.
+#[derive(Clone, Debug)]
+pub(crate) struct DynBatch {
+    pub(crate) events: Vec<FeedEvent>,
+    pub(crate) cursor: Json,
+    pub(crate) refused: Vec<String>,
+}
+
+/// A [`FeedProvider`] over JSON.
+#[async_trait]
+pub(crate) trait DynProvider: Send + Sync {
+    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError>;
+
+    async fn connect(
+        &self,
+        params: &JsonObject,
+        cursor: Option<Json>,
+        context: &FeedContext,
+    ) -> Result<Box<dyn DynConnection>, FeedError>;
+}
+
+/// A [`FeedConnection`] over JSON.
+#[async_trait]
+pub(crate) trait DynConnection: Send {
+    async fn next(&mut self) -> Result<DynBatch, FeedError>;
+    async fn ack(&mut self, cursor: &Json) -> Result<(), FeedError>;
+    fn lag(&self) -> Option<u64>;
+    async fn close(&mut self);
+}
+
+/// A [`HookProvider`] over JSON.
+pub(crate) trait DynHook: Send + Sync {
+    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError>;
+    fn on_hook(
+        &self,
+        params: &JsonObject,
+        request: &HookRequest,
+        event_bytes_max: usize,
+    ) -> Result<Vec<FeedEvent>, HookError>;
+}
+
+fn read<T: DeserializeOwned>(params: &JsonObject) -> Result<T, ParamError> {
+    params.as_json().read().map_err(|error| {
+        // The place in a compact text that nobody sees helps nobody.
+        let text = error.to_string();
+        ParamError(text.split(" at line ").next().unwrap_or(&text).to_owned())
+    })
+}
+
+#[async_trait]
+impl<P: FeedProvider> DynProvider for P {
+    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError> {
+        FeedProvider::check(self, &read(params)?, now)
+    }
+
+    async fn connect(
+        &self,
+        params: &JsonObject,
+        cursor: Option<Json>,
+        context: &FeedContext,
+    ) -> Result<Box<dyn DynConnection>, FeedError> {
+        let params = read(params).map_err(|error| FeedError::Invalid(error.0))?;
+        let cursor = cursor
+            .map(|cursor| cursor.read::<P::Cursor>())
+            .transpose()
+            .map_err(|error| FeedError::Invalid(format!("the stored cursor cannot be read: {error}")))?;
+        let connection = FeedProvider::connect(self, &params, cursor, context).await?;
+        Ok(Box::new(Erased { connection, given: std::collections::VecDeque::new() }))
+    }
+}
+
+impl<P: HookProvider> DynHook for P {
+    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError> {
+        HookProvider::check(self, &read(params)?, now)
+    }
+
+    fn on_hook(
+        &self,
+        params: &JsonObject,
+        request: &HookRequest,
+        event_bytes_max: usize,
+    ) -> Result<Vec<FeedEvent>, HookError> {
+        let params = read(params).map_err(|error| HookError::NotServed(error.0))?;
+        HookProvider::on_hook(self, &params, request, event_bytes_max)
+    }
+}
+
+/// A connection, with the cursors of the batches that it gave and that are not acknowledged yet.
+struct Erased<C: FeedConnection> {
+    connection: C,
+    given: std::collections::VecDeque<(Json, C::Cursor)>,
+}
+
+#[async_trait]
+impl<C> DynConnection for Erased<C>
+where
+    C: FeedConnection,
+    C::Cursor: serde::Serialize + Send + Sync,
+{
+    async fn next(&mut self) -> Result<DynBatch, FeedError> {
+        let batch = self.connection.next().await?;
+        let cursor = Json::of(&batch.cursor)
+            .ok_or_else(|| FeedError::Invalid("the feed's cursor cannot be written as JSON".into()))?;
+        self.given.push_back((cursor.clone(), batch.cursor));
+        Ok(DynBatch { events: batch.events, cursor, refused: batch.refused })
+    }
+
+    async fn ack(&mut self, cursor: &Json) -> Result<(), FeedError> {
+        while let Some((text, typed)) = self.given.pop_front() {
+            if text == *cursor {
+                return self.connection.ack(&typed).await;
+            }
+        }
+        Err(FeedError::Invalid("a cursor was acknowledged that was not given".into()))
+    }
+
+    fn lag(&self) -> Option<u64> {
+        self.connection.lag()
+    }
+
+    async fn close(&mut self) {
+        self.connection.close().await;
+    }
+}

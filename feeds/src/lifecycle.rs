@@ -1,0 +1,220 @@
+//! The feed protocol (contract §3.1): from a lifecycle call to the subscription that is wanted. Pure.
+
+use serde_json::{Map, Value, json};
+use triggerfish_model::{
+    FeedId, Json, JsonObject, QualifiedName, RecordPolicy, Subject, Subscription, Timestamp,
+};
+
+use crate::catalogue::{self, Feed};
+
+/// What a lifecycle call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Make the feed.
+    Create,
+    /// Tell how it is.
+    Read,
+    /// Change its parameters.
+    Update,
+    /// End it.
+    Delete,
+    /// Hold it.
+    Pause,
+    /// Let it go on.
+    Unpause,
+}
+
+/// A call of a feed's action, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LifecycleRequest {
+    /// What is asked for.
+    pub event: Lifecycle,
+    /// The feed's action.
+    pub feed: QualifiedName,
+    /// The trigger.
+    pub trigger: QualifiedName,
+    /// The user's parameters, without those of the protocol.
+    pub params: JsonObject,
+    /// The `record` parameter, where it is given.
+    pub record: Option<RecordPolicy>,
+    /// Who calls.
+    pub subject: Subject,
+}
+
+/// What follows from a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LifecyclePlan {
+    /// What is wanted from now on.
+    pub change: Change,
+    /// What the caller is answered.
+    pub answer: JsonObject,
+}
+
+/// A change of what is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Nothing changes.
+    Nothing,
+    /// This subscription, new or changed.
+    Put(Box<Subscription>),
+    /// No subscription of this id.
+    Delete(FeedId),
+}
+
+/// A call that makes no sense; the text is the contract's where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LifecycleError(pub String);
+
+/// Parameters of the protocol itself, and of the packages of old, that are not the user's.
+const OF_PROTOCOL: [&str; 6] =
+    ["lifecycleEvent", "triggerName", "authKey", "record", "apihost", "provider_endpoint"];
+/// Parameters that are shown as `***`.
+const SECRET: [&str; 8] =
+    ["password", "secret", "accessToken", "apiKey", "iamApiKey", "authKey", "token", "kafka_admin_url"];
+
+impl LifecycleRequest {
+    /// Reads the parameters of a feed action's invocation. `trigger` resolves the name that they give.
+    pub fn read(
+        feed: QualifiedName,
+        params: &JsonObject,
+        trigger: impl FnOnce(&str) -> Result<QualifiedName, String>,
+        subject: Subject,
+    ) -> Result<Self, LifecycleError> {
+        let refused = |text: String| Err(LifecycleError(text));
+        let mut map = params.fields();
+        let text = |key: &str| params.to_map().get(key).and_then(Value::as_str).map(str::to_owned);
+        let event = match text("lifecycleEvent").as_deref().unwrap_or("CREATE") {
+            "CREATE" => Lifecycle::Create,
+            "READ" => Lifecycle::Read,
+            "UPDATE" => Lifecycle::Update,
+            "DELETE" => Lifecycle::Delete,
+            "PAUSE" => Lifecycle::Pause,
+            "UNPAUSE" => Lifecycle::Unpause,
+            _ => return refused("unsupported lifecycleEvent".into()),
+        };
+        let Some(name) = text("triggerName") else {
+            return refused("no trigger name parameter was provided".into());
+        };
+        let trigger = trigger(&name).map_err(LifecycleError)?;
+        let record = match map.get("record").map(Json::to_value) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text == "matched" => Some(RecordPolicy::Matched),
+            Some(Value::String(text)) if text == "all" => Some(RecordPolicy::All),
+            Some(other) => {
+                return refused(format!("the parameter `record` is {other}; expected \"matched\" or \"all\""));
+            }
+        };
+        for key in OF_PROTOCOL {
+            map.shift_remove(key);
+        }
+        let params = JsonObject::from_fields(map.iter().map(|(key, value)| (key.as_str(), value)));
+        Ok(Self { event, feed, trigger, params, record, subject })
+    }
+}
+
+/// Decides what a call changes, and what it answers. `fresh` is the id of a subscription that is made by it.
+pub fn decide(
+    request: &LifecycleRequest,
+    existing: Option<&Subscription>,
+    fresh: FeedId,
+    now: Timestamp,
+) -> Result<LifecyclePlan, LifecycleError> {
+    let feed = catalogue::feed(&request.feed)
+        .ok_or_else(|| LifecycleError(format!("there is no feed `{}`", request.feed)))?;
+    let existing = existing.filter(|subscription| subscription.feed == request.feed);
+    let known = || {
+        existing.ok_or_else(|| {
+            LifecycleError(format!("could not find trigger /{} in the database", request.trigger))
+        })
+    };
+    match request.event {
+        Lifecycle::Create => {
+            let params = checked(feed, &request.params, now)?;
+            let made = Subscription {
+                id: existing.map_or(fresh, |subscription| subscription.id),
+                trigger: request.trigger.clone(),
+                feed: request.feed.clone(),
+                params,
+                subject: request.subject.clone(),
+                record: request.record.unwrap_or_default(),
+                paused: false,
+                ended: None,
+                created: existing.map_or(now, |subscription| subscription.created),
+                updated: now,
+            };
+            Ok(put(made))
+        }
+        Lifecycle::Read => Ok(LifecyclePlan { change: Change::Nothing, answer: describe(known()?) }),
+        Lifecycle::Update => {
+            let old = known()?;
+            if request.params.is_empty() && request.record.is_none() {
+                return Err(LifecycleError("no updatable parameters were specified".into()));
+            }
+            let params = checked(feed, &old.params.overlaid_with(&request.params), now)?;
+            let record = request.record.unwrap_or(old.record);
+            Ok(put(Subscription { params, record, ended: None, updated: now, ..old.clone() }))
+        }
+        Lifecycle::Delete => Ok(LifecyclePlan { change: Change::Delete(known()?.id), answer: success() }),
+        Lifecycle::Pause => Ok(put(Subscription { paused: true, updated: now, ..known()?.clone() })),
+        Lifecycle::Unpause => Ok(put(Subscription { paused: false, updated: now, ..known()?.clone() })),
+    }
+}
+
+fn put(subscription: Subscription) -> LifecyclePlan {
+    LifecyclePlan { change: Change::Put(Box::new(subscription)), answer: success() }
+}
+
+fn success() -> JsonObject {
+    JsonObject::from_map(&Map::from_iter([("status".to_owned(), json!("success"))]))
+}
+
+/// The parameters, where the feed takes them.
+fn checked(feed: &Feed, params: &JsonObject, now: Timestamp) -> Result<JsonObject, LifecycleError> {
+    let known = feed.parameters();
+    for key in params.fields().keys() {
+        if !known.iter().any(|name| name == key) {
+            return Err(LifecycleError(format!(
+                "the feed `{}/{}` has no parameter `{key}`; it has: {}",
+                feed.package,
+                feed.name,
+                known.join(", ")
+            )));
+        }
+    }
+    feed.check(params, now).map_err(|error| LifecycleError(error.0))?;
+    Ok(params.clone())
+}
+
+/// What READ answers (contract §3.2); secrets are masked.
+fn describe(subscription: &Subscription) -> JsonObject {
+    let mut config = redacted(&subscription.params).to_map();
+    config.insert("name".into(), json!(subscription.trigger.name));
+    config.insert("namespace".into(), json!(subscription.trigger.namespace));
+    let mut status = json!({
+        "active": !subscription.paused && subscription.ended.is_none(),
+        "dateChanged": subscription.updated.as_millis(),
+        "dateChangedISO": subscription.updated.to_string(),
+    });
+    if let (Some(why), Some(status)) = (&subscription.ended, status.as_object_mut()) {
+        status.insert("reason".into(), json!({ "kind": "AUTO", "message": why }));
+    }
+    JsonObject::from_map(&Map::from_iter([
+        ("config".to_owned(), Value::Object(config)),
+        ("status".to_owned(), status),
+    ]))
+}
+
+/// Parameters as they may be shown.
+pub fn redacted(params: &JsonObject) -> JsonObject {
+    let mut map = params.to_map();
+    for (key, value) in &mut map {
+        if SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(key)) {
+            *value = json!("***");
+        }
+    }
+    JsonObject::from_map(&map)
+}
+
+#[cfg(test)]
+mod tests;
