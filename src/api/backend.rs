@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 use triggerfish_model::{
-    Activation, ActivationId, Clock, FeedStatus, Json, JsonObject, Namespace, QualifiedName, Rule, Subscription,
+    Activation, ActivationId, Clock, FeedStatus, Json, JsonObject, Namespace, QualifiedName, Rule,
+    Subscription,
 };
 use triggerfish_store::{ActivationStore, EntityStore, Identity, StoreError, SubjectStore};
 

@@ -33,7 +33,11 @@ impl ReadablePackage {
 }
 
 /// The entity `id`, where it is in `collection`.
-pub async fn own(store: &dyn EntityStore, id: &QualifiedName, collection: Collection) -> Result<Versioned, EntityError> {
+pub async fn own(
+    store: &dyn EntityStore,
+    id: &QualifiedName,
+    collection: Collection,
+) -> Result<Versioned, EntityError> {
     existing(store, id, collection).await?.ok_or(EntityError::NotFound)
 }
 
@@ -132,4 +136,3 @@ pub async fn writable_package(store: &dyn EntityStore, id: &QualifiedName) -> Re
         _ => Ok(()),
     }
 }
-

@@ -163,9 +163,10 @@ mod tests {
         .created("guest/a".parse().unwrap(), now)
         .unwrap();
         assert_eq!(created.version, Version::default());
-        let updated = input(r#"{"delAnnotations":["x"],"annotations":[{"key":"z","value":2}],"parameters":[]}"#)
-            .updated(&created, now)
-            .unwrap();
+        let updated =
+            input(r#"{"delAnnotations":["x"],"annotations":[{"key":"z","value":2}],"parameters":[]}"#)
+                .updated(&created, now)
+                .unwrap();
         assert_eq!(
             updated.annotations.to_object().as_str(),
             r#"{"y":1,"provide-api-key":false,"exec":"nodejs:20","z":2}"#
@@ -177,7 +178,8 @@ mod tests {
     #[test]
     fn a_sequences_parameters_are_its_components() {
         let now = Timestamp::from_millis(1);
-        let text = r#"{"exec":{"kind":"sequence","components":["/_/a"]},"parameters":[{"key":"p","value":1}]}"#;
+        let text =
+            r#"{"exec":{"kind":"sequence","components":["/_/a"]},"parameters":[{"key":"p","value":1}]}"#;
         let sequence = input(text).created("guest/s".parse().unwrap(), now).unwrap();
         assert_eq!(sequence.parameters.to_object().as_str(), r#"{"_actions":["/guest/a"]}"#);
         let code = input(r#"{"exec":{"kind":"nodejs:20","code":"x"}}"#).updated(&sequence, now).unwrap();

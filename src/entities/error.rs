@@ -62,7 +62,9 @@ impl EntityError {
 impl From<StoreError> for EntityError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict => Self::Conflict("Concurrent modification to resource detected.".to_owned()),
+            StoreError::Conflict => {
+                Self::Conflict("Concurrent modification to resource detected.".to_owned())
+            }
             other => Self::Store(other),
         }
     }

@@ -53,7 +53,9 @@ fn code(fields: &IndexMap<String, Json>, kind: &str) -> Result<Exec, EntityError
         .map_err(|_| EntityError::malformed(format!("Could not deserialize as attachment record: {code}")))?;
     let main = main(fields, kind)?;
     if runtime.require_main && main.is_none() {
-        return Err(EntityError::malformed(format!("'main' must be a string defined in 'exec' for '{kind}' actions")));
+        return Err(EntityError::malformed(format!(
+            "'main' must be a string defined in 'exec' for '{kind}' actions"
+        )));
     }
     Ok(Exec::Code { kind: runtime.kind.to_owned(), code: code_of(text), main })
 }
@@ -86,13 +88,17 @@ fn is_image(text: &str) -> bool {
         Some(at) if !text.get(at..).unwrap_or_default().contains('/') => text.split_at(at),
         _ => (text, ""),
     };
-    let tag_is_legal = tag.bytes().skip(1).all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    let tag_is_legal =
+        tag.bytes().skip(1).all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     let (host, path) = match name.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
         _ => ("", name),
     };
     let host_is_legal = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
-    tag != ":" && tag_is_legal && host_is_legal && path.split('/').all(|part| !part.is_empty() && part.bytes().all(lower))
+    tag != ":"
+        && tag_is_legal
+        && host_is_legal
+        && path.split('/').all(|part| !part.is_empty() && part.bytes().all(lower))
 }
 
 fn components(fields: &IndexMap<String, Json>, own: &Namespace) -> Result<Vec<QualifiedName>, EntityError> {
@@ -114,7 +120,11 @@ fn components(fields: &IndexMap<String, Json>, own: &Namespace) -> Result<Vec<Qu
 /// which the reference fails on, are taken off.
 fn code_of(text: String) -> Code {
     let trimmed = text.trim();
-    if is_base64(trimmed) { Code { text: trimmed.into(), binary: true } } else { Code { text: text.into(), binary: false } }
+    if is_base64(trimmed) {
+        Code { text: trimmed.into(), binary: true }
+    } else {
+        Code { text: text.into(), binary: false }
+    }
 }
 
 fn is_base64(text: &str) -> bool {
@@ -135,11 +145,14 @@ mod tests {
 
     #[test]
     fn kinds_are_resolved_and_code_is_told_from_archives() {
-        let of = |code: &str| match exec(&format!(r#"{{"kind":" NodeJS:default","code":"{code}"}}"#)).unwrap() {
+        let of = |code: &str| match exec(&format!(r#"{{"kind":" NodeJS:default","code":"{code}"}}"#)).unwrap()
+        {
             Exec::Code { kind, code, .. } => (kind, code.binary),
             other => panic!("{other:?}"),
         };
-        for (code, binary) in [("abcd", true), ("ab==", true), ("abcde", false), ("ab==abcd", false), ("ab-_", false)] {
+        for (code, binary) in
+            [("abcd", true), ("ab==", true), ("abcde", false), ("ab==abcd", false), ("ab-_", false)]
+        {
             assert_eq!(of(code), ("nodejs:20".to_owned(), binary), "{code}");
         }
         assert_eq!(of(""), ("nodejs:20".to_owned(), false));
@@ -153,7 +166,10 @@ mod tests {
             (r#"{"kind":"nodejs:20"}"#, "'code' must be a string or attachment object"),
             (r#"{"kind":"nodejs:20","code":7}"#, "Could not deserialize as attachment record: 7"),
             (r#"{"kind":"nodejs:20","code":"x","main":null}"#, "if defined, 'main' be a string"),
-            (r#"{"kind":"java:default","code":"x"}"#, "'main' must be a string defined in 'exec' for 'java:default'"),
+            (
+                r#"{"kind":"java:default","code":"x"}"#,
+                "'main' must be a string defined in 'exec' for 'java:default'",
+            ),
             (r#"{"kind":"cobol:1","code":"x"}"#, "The specified runtime 'cobol:1' is not supported"),
             (r#"{"kind":"blackbox"}"#, "'image' must be a string"),
             (r#"{"kind":"sequence"}"#, "'components' must be defined"),
@@ -165,7 +181,8 @@ mod tests {
 
     #[test]
     fn image_names_are_told_from_others() {
-        for good in ["me/img", "me/img:1", "openwhisk/dockerskeleton", "reg.example.com:5000/a/b:tag", "img"] {
+        for good in ["me/img", "me/img:1", "openwhisk/dockerskeleton", "reg.example.com:5000/a/b:tag", "img"]
+        {
             assert!(is_image(good), "{good}");
         }
         for bad in ["A b", "ME/Img", "", "a//b", "a:"] {

@@ -31,7 +31,8 @@ impl Fields {
     pub fn parse(body: &[u8]) -> Result<Self, EntityError> {
         let json = Json::parse(body).map_err(unreadable)?;
         // The reference says `exec` whatever the collection is.
-        let object = json.as_object().ok_or_else(|| EntityError::malformed("Object expected in field 'exec'"))?;
+        let object =
+            json.as_object().ok_or_else(|| EntityError::malformed("Object expected in field 'exec'"))?;
         Ok(Self(object.fields()))
     }
 
@@ -122,10 +123,12 @@ pub enum Reference {
 pub fn reference(value: &Json, own: &Namespace) -> Result<Reference, EntityError> {
     let text = match value.to_value() {
         Value::String(text) => text,
-        Value::Object(map) => match (map.get("path").and_then(Value::as_str), map.get("name").and_then(Value::as_str)) {
-            (Some(path), Some(name)) => format!("{path}/{name}"),
-            _ => return Err(EntityError::malformed("fully qualified name malformed")),
-        },
+        Value::Object(map) => {
+            match (map.get("path").and_then(Value::as_str), map.get("name").and_then(Value::as_str)) {
+                (Some(path), Some(name)) => format!("{path}/{name}"),
+                _ => return Err(EntityError::malformed("fully qualified name malformed")),
+            }
+        }
         _ => return Err(EntityError::malformed("fully qualified name malformed")),
     };
     let segments: Vec<&str> = text.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -139,7 +142,9 @@ pub fn reference(value: &Json, own: &Namespace) -> Result<Reference, EntityError
     if segments.len() > 3 {
         return Ok(Reference::TooDeep);
     }
-    QualifiedName::parse(&segments.join("/"), own).map(Reference::To).map_err(|error| failed(error.to_string()))
+    QualifiedName::parse(&segments.join("/"), own)
+        .map(Reference::To)
+        .map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -153,13 +158,21 @@ mod tests {
     #[test]
     fn parameters_are_read_or_refused() {
         let read = |text: &str| fields(&format!(r#"{{"parameters":{text}}}"#)).common();
-        for bad in [r#"{"a":1}"#, r#"[{"key":"a"}]"#, r#"[{"value":1}]"#, r#"[{"key":1,"value":1}]"#, "[null]"] {
-            assert_eq!(read(bad).unwrap_err().to_string(), "The request content was malformed:\nparameters malformed!");
+        for bad in
+            [r#"{"a":1}"#, r#"[{"key":"a"}]"#, r#"[{"value":1}]"#, r#"[{"key":1,"value":1}]"#, "[null]"]
+        {
+            assert_eq!(
+                read(bad).unwrap_err().to_string(),
+                "The request content was malformed:\nparameters malformed!"
+            );
         }
         for bad in [r#""init":"yes""#, r#""encryption":null"#] {
             assert!(read(&format!(r#"[{{"key":"a","value":1,{bad}}}]"#)).is_err(), "{bad}");
         }
-        let twice = read(r#"[{"key":"a","value":1},{"key":"a","value":null,"init":true}]"#).unwrap().parameters.unwrap();
+        let twice = read(r#"[{"key":"a","value":1},{"key":"a","value":null,"init":true}]"#)
+            .unwrap()
+            .parameters
+            .unwrap();
         assert_eq!(twice.to_object().as_str(), r#"{"a":null}"#);
         assert!(read("null").unwrap().parameters.is_none());
     }
@@ -182,7 +195,10 @@ mod tests {
         let own: Namespace = "guest".parse().unwrap();
         let read = |text: &str| reference(&Json::parse(text).unwrap(), &own);
         assert_eq!(read(r#""/_/p/a""#).unwrap(), Reference::To("guest/p/a".parse().unwrap()));
-        assert_eq!(read(r#"{"path":"_/p","name":"a"}"#).unwrap(), Reference::To("guest/p/a".parse().unwrap()));
+        assert_eq!(
+            read(r#"{"path":"_/p","name":"a"}"#).unwrap(),
+            Reference::To("guest/p/a".parse().unwrap())
+        );
         assert_eq!(read(r#""/_/p/q/a""#).unwrap(), Reference::TooDeep);
         for (bad, why) in [
             (r#""a""#, "requirement failed: The fully qualified name"),

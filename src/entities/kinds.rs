@@ -80,9 +80,11 @@ pub const FAMILIES: &[Family] = &[
 /// The runtime that `name` means: a kind, or `<family>:default`.
 pub fn resolve(name: &str) -> Option<&'static RuntimeKind> {
     let family = name.strip_suffix(":default");
-    FAMILIES.iter().flat_map(|of| of.kinds.iter().map(move |kind| (of, kind))).find_map(|(of, kind)| match family {
-        Some(family) => (of.name == family && kind.default).then_some(kind),
-        None => (kind.kind == name).then_some(kind),
+    FAMILIES.iter().flat_map(|of| of.kinds.iter().map(move |kind| (of, kind))).find_map(|(of, kind)| {
+        match family {
+            Some(family) => (of.name == family && kind.default).then_some(kind),
+            None => (kind.kind == name).then_some(kind),
+        }
     })
 }
 
@@ -94,7 +96,10 @@ pub fn unknown(kind: &str) -> String {
         .chain(["blackbox", "sequence"])
         .map(|kind| format!("'{kind}'"))
         .collect();
-    format!("The specified runtime '{kind}' is not supported by this platform. Valid values are: {}.", all.join(", "))
+    format!(
+        "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}.",
+        all.join(", ")
+    )
 }
 
 #[cfg(test)]

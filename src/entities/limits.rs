@@ -27,8 +27,10 @@ pub struct LimitsInput {
 
 /// Reads `limits`; unknown names and nulls are ignored.
 pub fn read(limits: &Json) -> Result<LimitsInput, EntityError> {
-    let fields =
-        limits.as_object().ok_or_else(|| EntityError::malformed("Object expected in field 'timeout'"))?.fields();
+    let fields = limits
+        .as_object()
+        .ok_or_else(|| EntityError::malformed("Object expected in field 'timeout'"))?
+        .fields();
     let whole = |key: &str, word: &str| match fields.get(key) {
         Some(value) if value.as_str() != "null" => number(value, word).map(Some),
         _ => Ok(None),
@@ -41,7 +43,9 @@ pub fn read(limits: &Json) -> Result<LimitsInput, EntityError> {
         instances: whole("instances", "instance concurrency")?,
     };
     if input.memory.is_some_and(|memory| memory < 0) || input.logs.is_some_and(|logs| logs < 0) {
-        return Err(EntityError::malformed("requirement failed: a negative size of an object is not allowed."));
+        return Err(EntityError::malformed(
+            "requirement failed: a negative size of an object is not allowed.",
+        ));
     }
     if input.instances.is_some_and(|instances| instances < 0) {
         return Err(EntityError::malformed(
@@ -56,11 +60,14 @@ fn number(value: &Json, word: &str) -> Result<i64, EntityError> {
         return Ok(whole);
     }
     match value.read::<f64>() {
-        Ok(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+        Ok(number) if number.fract() == 0.0 && number.abs() < 1e15 =>
+        {
             #[expect(clippy::cast_possible_truncation, reason = "whole, and far within an i64")]
             Ok(number as i64)
         }
-        Ok(_) => Err(EntityError::malformed(format!("requirement failed: {word} limit must be whole number"))),
+        Ok(_) => {
+            Err(EntityError::malformed(format!("requirement failed: {word} limit must be whole number")))
+        }
         Err(_) => Err(EntityError::malformed(format!("{word} limit malformed"))),
     }
 }
@@ -84,7 +91,13 @@ impl LimitsInput {
     }
 }
 
-fn bounded(given: Option<i64>, old: u32, (min, max): (i64, i64), what: &str, unit: &str) -> Result<u32, EntityError> {
+fn bounded(
+    given: Option<i64>,
+    old: u32,
+    (min, max): (i64, i64),
+    what: &str,
+    unit: &str,
+) -> Result<u32, EntityError> {
     let Some(given) = given else { return Ok(old) };
     let (verb, bound) = if given < min { ("below", min) } else { ("exceeds", max) };
     u32::try_from(given).ok().filter(|_| (min..=max).contains(&given)).ok_or_else(|| {
@@ -111,8 +124,14 @@ mod tests {
     #[test]
     fn bad_limits_are_refused_with_the_contracts_words() {
         for (bad, why) in [
-            (r#"{"timeout":99}"#, "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds"),
-            (r#"{"memory":513,"timeout":1}"#, "requirement failed: memory size 513 MB exceeds allowed threshold of 512 MB"),
+            (
+                r#"{"timeout":99}"#,
+                "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds",
+            ),
+            (
+                r#"{"memory":513,"timeout":1}"#,
+                "requirement failed: memory size 513 MB exceeds allowed threshold of 512 MB",
+            ),
             (r#"{"concurrency":2}"#, "requirement failed: concurrency 2 exceeds allowed threshold of 1"),
             (r#"{"timeout":1.5}"#, "requirement failed: time limit must be whole number"),
             (r#"{"memory":"256"}"#, "memory limit malformed"),

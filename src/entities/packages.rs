@@ -39,7 +39,8 @@ fn read_binding(binding: &Json, own: &Namespace) -> Result<Option<PackageRef>, E
         return Ok(None);
     }
     let field = |key: &str| {
-        map.get(key).ok_or_else(|| EntityError::malformed(format!("Object is missing required member '{key}'")))
+        map.get(key)
+            .ok_or_else(|| EntityError::malformed(format!("Object is missing required member '{key}'")))
     };
     let malformed = || EntityError::malformed("entity name malformed");
     let namespace = match field("namespace")?.as_str() {
@@ -126,11 +127,17 @@ fn updated(
 }
 
 /// Only real packages that the caller may read can be bound.
-async fn check_binding(store: &dyn EntityStore, caller: &Namespace, provider: &QualifiedName) -> Result<(), EntityError> {
+async fn check_binding(
+    store: &dyn EntityStore,
+    caller: &Namespace,
+    provider: &QualifiedName,
+) -> Result<(), EntityError> {
     let found = store.get(provider).await?;
     let foreign = provider.namespace != *caller;
     match found.as_ref().map(|found| &*found.entity) {
-        Some(Entity::Package(package)) if foreign && !package.publish => Err(EntityError::Forbidden(provider.clone())),
+        Some(Entity::Package(package)) if foreign && !package.publish => {
+            Err(EntityError::Forbidden(provider.clone()))
+        }
         Some(Entity::Package(package)) if package.binding.is_some() => {
             Err(EntityError::Invalid("Cannot bind to another package binding.".to_owned()))
         }
@@ -153,7 +160,11 @@ pub fn contents(id: &QualifiedName) -> EntityQuery {
 }
 
 /// Deletes the package `id`, and with `force` the actions in it. Answers what it was.
-pub async fn delete(store: &dyn EntityStore, id: &QualifiedName, force: bool) -> Result<Package, EntityError> {
+pub async fn delete(
+    store: &dyn EntityStore,
+    id: &QualifiedName,
+    force: bool,
+) -> Result<Package, EntityError> {
     let found = access::own(store, id, Collection::Packages).await?;
     let Entity::Package(package) = &*found.entity else { return Err(EntityError::wrong_collection()) };
     let query = contents(id);

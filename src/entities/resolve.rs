@@ -70,7 +70,9 @@ async fn package_named(store: &dyn EntityStore, id: &QualifiedName) -> Result<Pa
     let found = store.get(id).await?.ok_or_else(|| ResolveError::NotFound(id.clone()))?;
     match &*found.entity {
         Entity::Package(package) => Ok(package.clone()),
-        Entity::Action(_) | Entity::Trigger(_) | Entity::Rule(_) => Err(ResolveError::NotAnAction(id.clone())),
+        Entity::Action(_) | Entity::Trigger(_) | Entity::Rule(_) => {
+            Err(ResolveError::NotAnAction(id.clone()))
+        }
     }
 }
 
@@ -84,7 +86,10 @@ async fn found(
     let Entity::Action(action) = &*found.entity else {
         return Err(ResolveError::NotAnAction(id.clone()));
     };
-    let parameters =
-        if inherited.is_empty() { action.parameters.clone() } else { inherited.overlaid_with(&action.parameters) };
+    let parameters = if inherited.is_empty() {
+        action.parameters.clone()
+    } else {
+        inherited.overlaid_with(&action.parameters)
+    };
     Ok(ResolvedAction { revision: found.revision, binding, parameters, entity: found.entity })
 }

@@ -47,7 +47,11 @@ impl RuleInput {
         Ok(Self {
             trigger: fields.reference("trigger", own)?,
             action: fields.reference("action", own)?,
-            conditions: ConditionsInput { pattern: given("pattern"), when: given("when"), with: given("with") },
+            conditions: ConditionsInput {
+                pattern: given("pattern"),
+                when: given("when"),
+                with: given("with"),
+            },
             common: fields.common()?,
         })
     }
@@ -68,9 +72,15 @@ impl ConditionsInput {
         };
         let text = |text: &Option<String>| text.as_deref().map(Json::from);
         Ok(Conditions {
-            pattern: pick(&self.pattern, "pattern", old.pattern.clone()).map(|value| pattern(&value)).transpose()?,
-            when: pick(&self.when, "when", text(&old.when)).map(|value| expression("when", &value)).transpose()?,
-            with: pick(&self.with, "with", text(&old.with)).map(|value| expression("with", &value)).transpose()?,
+            pattern: pick(&self.pattern, "pattern", old.pattern.clone())
+                .map(|value| pattern(&value))
+                .transpose()?,
+            when: pick(&self.when, "when", text(&old.when))
+                .map(|value| expression("when", &value))
+                .transpose()?,
+            with: pick(&self.with, "with", text(&old.with))
+                .map(|value| expression("with", &value))
+                .transpose()?,
         })
     }
 }
@@ -86,7 +96,10 @@ fn pattern(value: &Json) -> Result<Json, EntityError> {
 
 fn expression(key: &str, value: &Json) -> Result<String, EntityError> {
     value.read().map_err(|_| {
-        EntityError::Invalid(format!("the rule's `{key}` is {}, but a CEL expression as text was expected", value.type_name()))
+        EntityError::Invalid(format!(
+            "the rule's `{key}` is {}, but a CEL expression as text was expected",
+            value.type_name()
+        ))
     })
 }
 
@@ -131,12 +144,19 @@ pub async fn put(
     Ok(StatedRule { rule, active })
 }
 
-fn merged(id: &QualifiedName, input: RuleInput, old: Option<&Rule>, now: Timestamp) -> Result<Rule, EntityError> {
+fn merged(
+    id: &QualifiedName,
+    input: RuleInput,
+    old: Option<&Rule>,
+    now: Timestamp,
+) -> Result<Rule, EntityError> {
     let part = |given: Option<Reference>, old: Option<&QualifiedName>| match (given, old) {
         (Some(Reference::To(id)), _) => Ok(id),
         (Some(Reference::TooDeep), _) => Err(EntityError::NotFound),
         (None, Some(old)) => Ok(old.clone()),
-        (None, None) => Err(EntityError::Invalid("rule requires a valid trigger and a valid action".to_owned())),
+        (None, None) => {
+            Err(EntityError::Invalid("rule requires a valid trigger and a valid action".to_owned()))
+        }
     };
     let trigger = part(input.trigger, old.map(|old| &old.trigger))?;
     let action = part(input.action, old.map(|old| &old.action))?;
@@ -169,7 +189,9 @@ async fn check_rights(
     let Some(Reference::To(id)) = reference else { return Ok(()) };
     match &id.package {
         Some(package) if is_action => {
-            access::package(store, caller, &id.namespace.with(package.clone())).await.map_err(access::unnamed)?;
+            access::package(store, caller, &id.namespace.with(package.clone()))
+                .await
+                .map_err(access::unnamed)?;
             Ok(())
         }
         _ => access::writable(caller, id),
@@ -178,7 +200,8 @@ async fn check_rights(
 
 /// Both parts have to exist.
 async fn check_parts(store: &dyn EntityStore, rule: &Rule) -> Result<(), EntityError> {
-    let missing = |what: &str, id: &QualifiedName| EntityError::Invalid(format!("{what} /{id} does not exist"));
+    let missing =
+        |what: &str, id: &QualifiedName| EntityError::Invalid(format!("{what} /{id} does not exist"));
     match store.get(&rule.trigger).await?.as_ref().map(|found| &*found.entity) {
         Some(Entity::Trigger(_)) => {}
         Some(other) => return Err(other_kind(&rule.trigger, other, "trigger")),
@@ -197,7 +220,9 @@ async fn check_parts(store: &dyn EntityStore, rule: &Rule) -> Result<(), EntityE
 
 fn other_kind(id: &QualifiedName, entity: &Entity, wanted: &str) -> EntityError {
     let collection = entity.collection().as_str();
-    EntityError::Invalid(format!("/{id} is in the collection `{collection}`, but the rule needs an existing {wanted}"))
+    EntityError::Invalid(format!(
+        "/{id} is in the collection `{collection}`, but the rule needs an existing {wanted}"
+    ))
 }
 
 /// Whether a rule is active: its trigger says so.
@@ -214,7 +239,11 @@ pub async fn get(store: &dyn EntityStore, id: &QualifiedName) -> Result<StatedRu
 }
 
 /// Makes the rule `id` active or inactive.
-pub async fn set_status(store: &dyn EntityStore, id: &QualifiedName, active: bool) -> Result<(), EntityError> {
+pub async fn set_status(
+    store: &dyn EntityStore,
+    id: &QualifiedName,
+    active: bool,
+) -> Result<(), EntityError> {
     let StatedRule { rule, active: was } = get(store, id).await?;
     if active == was {
         return Ok(());

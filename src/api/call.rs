@@ -1,0 +1,148 @@
+//! One request on its way through the API: who calls, what with, and its body.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use triggerfish_model::{JsonError, JsonObject, Namespace};
+use triggerfish_store::Identity;
+
+use super::backend::Backend;
+use super::problem::Problem;
+use super::query::Query;
+use super::reply::Result;
+use crate::entities::EntityError;
+use crate::entities::input::unreadable;
+
+/// The largest body of an invocation or a fire, in bytes (contract §1.9).
+pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// The largest body of all: an action's code, in bytes (contract §1.1).
+pub(super) const BODY_BYTES_MAX: usize = 50 << 20;
+/// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer.
+const DRAINED_BYTES_MAX: usize = 4 << 20;
+
+/// A request of a caller who is known.
+pub(super) struct Call<'a> {
+    pub(super) backend: &'a dyn Backend,
+    pub(super) parts: &'a Parts,
+    pub(super) query: Query<'a>,
+    pub(super) caller: Identity,
+    pub(super) transaction: Arc<str>,
+    pub(super) body: &'a mut Incoming,
+}
+
+/// A body that was perhaps read. The mutex is never locked: it makes a body, which is not `Sync`, part of calls that
+/// are shared across awaits.
+pub(super) struct Incoming(Mutex<Option<Body>>);
+
+impl Incoming {
+    pub(super) fn new(body: Body) -> Self {
+        Self(Mutex::new(Some(body)))
+    }
+
+    /// The whole body, where it has `max` bytes at most.
+    pub(super) async fn read(&mut self, parts: &Parts, max: usize) -> Result<Bytes> {
+        let too_large = |is| Problem::from(EntityError::TooLarge { what: "Request", is, max });
+        if let Some(length) = content_length(parts)
+            && length > max
+        {
+            return Err(too_large(length));
+        }
+        let Some(body) = self.0.get_mut().take() else { return Ok(Bytes::new()) };
+        let mut stream = body.into_data_stream();
+        let mut whole = BytesMut::new();
+        let mut first = None;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| {
+                Problem::rejection(
+                    StatusCode::BAD_REQUEST,
+                    format!("The request's body cannot be read: {error}"),
+                )
+            })?;
+            let length = chunk.len() + whole.len() + first.as_ref().map_or(0, Bytes::len);
+            if length > max {
+                return Err(too_large(length));
+            }
+            // Most bodies come in one piece, which is not copied.
+            match (first.take(), whole.is_empty()) {
+                (None, true) => first = Some(chunk),
+                (Some(before), _) => {
+                    whole.reserve(content_length(parts).unwrap_or(length).min(max));
+                    whole.extend_from_slice(&before);
+                    whole.extend_from_slice(&chunk);
+                }
+                (None, false) => whole.extend_from_slice(&chunk),
+            }
+        }
+        Ok(first.unwrap_or_else(|| whole.freeze()))
+    }
+
+    /// Throws a body away that nobody read.
+    pub(super) async fn drain(&mut self) {
+        let Some(body) = self.0.get_mut().take() else { return };
+        let mut stream = body.into_data_stream();
+        let mut left = DRAINED_BYTES_MAX;
+        while let Some(Ok(chunk)) = stream.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn content_length(parts: &Parts) -> Option<usize> {
+    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+impl Call<'_> {
+    pub(super) fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    /// The caller's own namespace.
+    pub(super) fn own(&self) -> &Namespace {
+        &self.caller.namespace
+    }
+
+    /// The body of a PUT or a rule's POST: JSON, and there has to be one.
+    pub(super) async fn document(&mut self) -> Result<Bytes> {
+        let body = self.body.read(self.parts, BODY_BYTES_MAX).await?;
+        if !body.is_empty() {
+            self.require_json()?;
+        }
+        Ok(body)
+    }
+
+    /// The payload of an invocation or a fire: an object; nothing is `{}`.
+    pub(super) async fn payload(&mut self) -> Result<JsonObject> {
+        let body = self.body.read(self.parts, PAYLOAD_BYTES_MAX).await?;
+        if body.is_empty() {
+            return Ok(JsonObject::empty());
+        }
+        self.require_json()?;
+        JsonObject::parse(&body).map_err(|error| match error {
+            JsonError::NotAnObject(_) => Problem::malformed("JSON object expected"),
+            other => unreadable(other).into(),
+        })
+    }
+
+    fn require_json(&self) -> Result<()> {
+        let given =
+            self.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = given.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case("application/json") {
+            return Ok(());
+        }
+        let shown = if media_type.contains('/') { media_type } else { "application/octet-stream" };
+        Err(Problem::rejection(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("The request's Content-Type [{shown}] is not supported. Expected:\napplication/json"),
+        ))
+    }
+}
