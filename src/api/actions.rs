@@ -9,9 +9,9 @@ use super::call::Call;
 use super::problem::Problem;
 use super::reply::{Reply, Result};
 use super::{collections, path, render, triggers};
-use crate::entities::access;
 use crate::entities::actions::{self, ActionInput};
 use crate::entities::resolve::ResolvedAction;
+use crate::entities::{EntityError, access};
 
 /// The contract's text where a payload names a parameter that it may not (contract §1.2).
 const NOT_ALLOWED: &str = "Request defines parameters that are not allowed (e.g., reserved properties).";
@@ -75,8 +75,10 @@ fn stored(action: &triggerfish_model::Action) -> Reply {
 }
 
 async fn get(call: &Call<'_>, id: &QualifiedName) -> Result {
-    let found = access::action(call.backend.entities(), call.own(), id).await?;
+    let found = access::action(call.backend.entities(), call.own(), id).await;
+    let found = rights_first(found)?;
     let with_code = call.query.flag("code", true)?;
+    let found = found?;
     let view = render::ActionView {
         action: found.action(),
         parameters: &found.parameters,
@@ -88,11 +90,7 @@ async fn get(call: &Call<'_>, id: &QualifiedName) -> Result {
 
 async fn invoke(mut call: Call<'_>, id: &QualifiedName) -> Result {
     let found = access::action(call.backend.entities(), call.own(), id).await;
-    let found = match found {
-        // What is the caller's own and missing is found after the body was read; rights come first.
-        Err(error @ crate::entities::EntityError::Forbidden(_)) => return Err(error.into()),
-        other => other,
-    };
+    let found = rights_first(found)?;
     let blocking = call.query.flag("blocking", false)?;
     let only_result = call.query.flag("result", false)?;
     let wait = call.query.wait()?;
@@ -120,6 +118,16 @@ async fn invoke(mut call: Call<'_>, id: &QualifiedName) -> Result {
         Invoked::Accepted(id) => triggers::accepted(id),
         Invoked::Finished(record) => finished(&record, only_result),
     })
+}
+
+/// Rights are answered for at once; what else is wrong with the action comes after query and body.
+fn rights_first(
+    found: std::result::Result<ResolvedAction, EntityError>,
+) -> Result<std::result::Result<ResolvedAction, EntityError>> {
+    match found {
+        Err(error @ EntityError::Forbidden(_)) => Err(error.into()),
+        other => Ok(other),
+    }
 }
 
 /// Whether the hub answers this action itself.

@@ -34,7 +34,7 @@ pub(super) async fn receive(backend: &dyn Backend, parts: &Parts, rest: &str, bo
     let trigger = QualifiedName { namespace, package: None, name };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = parts.headers.keys().filter_map(|name| {
-        let value = parts.headers.get_all(name).iter().last()?;
+        let value = parts.headers.get_all(name).iter().next_back()?;
         Some((name.as_str().to_owned(), text(value.as_bytes())))
     });
     let hook = Hook {

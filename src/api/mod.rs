@@ -112,7 +112,6 @@ async fn root(api: &Api, parts: &Parts, body: &mut Incoming) -> Result {
         "/metrics" => info::metrics(&*api.backend),
         "/health/live" => info::live(),
         "/health/ready" => info::ready(&*api.backend).await,
-        "/invokers" => Reply::json_text(StatusCode::OK, "{}"),
         _ => return Err(Problem::method("OPTIONS")),
     };
     if parts.method == Method::GET { Ok(reply) } else { Err(Problem::method("GET, OPTIONS")) }
@@ -163,3 +162,6 @@ fn uri_too_long() -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(reply::TEXT));
     response
 }
+
+#[cfg(test)]
+mod tests;

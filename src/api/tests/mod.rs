@@ -1,0 +1,235 @@
+//! The API in process, over a backend in memory: what the recordings cannot show, being our own.
+
+mod fake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use base64::Engine;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use triggerfish_model::Json;
+
+use super::backend::Refusal;
+use fake::{Fake, KEY, identity};
+
+/// A server over a fake backend, and a client of it.
+struct Server {
+    fake: Arc<Fake>,
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let fake = Fake::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = super::router(fake.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { fake, base, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+    }
+
+    fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let url = match path.strip_prefix("ns/") {
+            Some(rest) => format!("{}/api/v1/namespaces/_/{rest}", self.base),
+            None => format!("{}{path}", self.base),
+        };
+        self.http.request(method.parse().unwrap(), url).basic_auth("guest", Some(KEY))
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let request = self.request(method, path);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// A trigger `t`, an action `a` and an active rule `r` between them.
+    async fn with_rule(&self, conditions: Value) -> (u16, Value) {
+        assert_eq!(self.send("PUT", "ns/triggers/t", json!({})).await.0, 200);
+        let exec = json!({ "exec": { "kind": "python:default", "code": "def main(a): return a" } });
+        assert_eq!(self.send("PUT", "ns/actions/a", exec).await.0, 200);
+        let mut rule = json!({ "trigger": "/_/t", "action": "/_/a" });
+        rule.as_object_mut().unwrap().extend(conditions.as_object().unwrap().clone());
+        self.send("PUT", "ns/rules/r", rule).await
+    }
+}
+
+#[tokio::test]
+async fn conditions_of_a_rule_are_fields_or_annotations() {
+    let server = Server::start().await;
+    let pattern = json!({ "kind": ["a"] });
+    let (status, rule) = server
+        .with_rule(json!({ "pattern": pattern, "annotations": [{ "key": "when", "value": "event.x > 1" }] }))
+        .await;
+    assert_eq!(status, 200, "{rule}");
+    assert_eq!((&rule["pattern"], &rule["when"], rule.get("with")), (&pattern, &json!("event.x > 1"), None));
+    // What is not named stays; null removes; an annotation that is left out takes its condition with it.
+    let (_, rule) = server.send("PUT", "ns/rules/r?overwrite=true", json!({ "with": "event" })).await;
+    assert_eq!(
+        (&rule["pattern"], &rule["when"], &rule["with"]),
+        (&pattern, &json!("event.x > 1"), &json!("event"))
+    );
+    let change = json!({ "pattern": null, "annotations": [] });
+    let (_, rule) = server.send("PUT", "ns/rules/r?overwrite=true", change).await;
+    assert_eq!((rule.get("pattern"), rule.get("when"), &rule["with"]), (None, None, &json!("event")));
+    assert_eq!(server.send("GET", "ns/rules/r", Value::Null).await.1, rule);
+}
+
+#[tokio::test]
+async fn a_bad_condition_is_refused_and_nothing_is_written() {
+    let server = Server::start().await;
+    let (status, answer) = server.with_rule(json!({ "when": "bad" })).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("`when`, column 1: expected an expression")));
+    let (status, answer) = server.with_rule_again(json!({ "when": 5 })).await;
+    assert_eq!(status, 400, "{answer}");
+    assert_eq!(server.send("GET", "ns/rules/r", Value::Null).await.0, 404);
+    assert_eq!(server.send("GET", "ns/triggers/t", Value::Null).await.1.get("rules"), None);
+}
+
+impl Server {
+    async fn with_rule_again(&self, conditions: Value) -> (u16, Value) {
+        let mut rule = json!({ "trigger": "/_/t", "action": "/_/a" });
+        rule.as_object_mut().unwrap().extend(conditions.as_object().unwrap().clone());
+        self.send("PUT", "ns/rules/r?overwrite=true", rule).await
+    }
+}
+
+#[tokio::test]
+async fn explanations_name_the_trigger_of_a_rule() {
+    let server = Server::start().await;
+    server.with_rule(json!({})).await;
+    let (status, said) = server.send("POST", "ns/rules/r/_explain", json!({ "x": 1 })).await;
+    assert_eq!(
+        (status, said),
+        (200, json!({ "trigger": "guest/t", "rule": "guest/r", "event": { "x": 1 } }))
+    );
+    let (status, said) = server.send("POST", "ns/triggers/t/_explain", json!({})).await;
+    assert_eq!((status, said), (200, json!({ "trigger": "guest/t", "rule": null, "event": {} })));
+    assert_eq!(server.send("POST", "ns/triggers/nosuch/_explain", json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_full_hub_says_when_to_try_again() {
+    let server = Server::start().await;
+    server.with_rule(json!({})).await;
+    let retry_after = Duration::from_secs(3);
+    for (refusal, status) in [
+        (Refusal::OverShare { why: "`guest` has 2 pending events".into(), retry_after }, 429),
+        (Refusal::Unavailable { why: "no room".into(), retry_after }, 503),
+    ] {
+        *server.fake.refusal.lock() = Some(refusal.clone());
+        let response = server.request("POST", "ns/triggers/t").json(&json!({})).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (status, &"3".parse().unwrap())
+        );
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["error"], json!(refusal.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn searches_come_as_a_query_or_a_body() {
+    let server = Server::start().await;
+    let nothing = json!({ "total": 0, "tookMs": 0, "hits": [], "aggregations": null, "cursor": null });
+    let get = server.send("GET", "ns/activations/_search?q=x&limit=5&since=1", Value::Null).await;
+    assert_eq!(get, (200, nothing.clone()));
+    assert_eq!(
+        server.send("POST", "ns/activations/_search", json!({ "q": "x", "aggs": {} })).await,
+        (200, nothing)
+    );
+    let (status, answer) = server.send("GET", "ns/activations/_search?q=(", Value::Null).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("column 1: a `)` is missing")));
+    assert_eq!(server.send("POST", "ns/activations/_search", json!({ "quary": "x" })).await.0, 400);
+    assert_eq!(server.send("GET", "ns/activations/_search?limit=1001", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_tail_streams_the_records_of_its_namespace() {
+    let server = Server::start().await;
+    let response = server.request("GET", "ns/activations/_tail").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut events = response.bytes_stream();
+    let mut seen = String::new();
+    let mut until = async |text: &str| {
+        while !seen.contains(text) {
+            let chunk = tokio::time::timeout(Duration::from_secs(60), events.next()).await.unwrap();
+            seen.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+        }
+        seen.clone()
+    };
+    until(": listening\n\n").await;
+    let action = "guest/a".parse().unwrap();
+    server.fake.record(&identity("other"), &action, Json::from("theirs"));
+    let ours = server.fake.record(&identity("guest"), &action, Json::from("ours"));
+    let text = until("ours").await;
+    assert!(
+        text.contains(&format!("id: {}\nevent: activation\ndata: {{", ours.id)) && !text.contains("theirs"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn webhooks_need_no_key_and_reach_their_trigger() {
+    let server = Server::start().await;
+    let post = |path: &str, body: &str| {
+        server.http.post(format!("{}{path}", server.base)).body(body.to_owned()).send()
+    };
+    let answer: Value = post("/hooks/guest/t", "x").await.unwrap().json().await.unwrap();
+    assert_eq!(answer, json!({ "trigger": "guest/t", "github": false }));
+    let answer: Value = post("/hooks/github/guest/t", "x").await.unwrap().json().await.unwrap();
+    assert_eq!(answer, json!({ "trigger": "guest/t", "github": true }));
+    let busy = post("/hooks/guest/t", "").await.unwrap();
+    assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &"2".parse().unwrap()));
+    assert_eq!(post("/hooks/guest", "x").await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn health_is_told_in_parts() {
+    let server = Server::start().await;
+    assert_eq!(server.send("GET", "/health/live", Value::Null).await, (200, json!({ "status": "ok" })));
+    let not_ready = json!({ "ready": false, "parts": { "disk": "full" } });
+    assert_eq!(server.send("GET", "/health/ready", Value::Null).await, (503, not_ready));
+    assert_eq!(server.send("GET", "/metrics", Value::Null).await, (200, json!("# EOF\n")));
+}
+
+#[tokio::test]
+async fn writes_that_cross_conflict_and_links_do_not_get_lost() {
+    let server = Server::start().await;
+    server.with_rule(json!({})).await;
+    let rules = futures::future::join_all((0..8).map(|i| {
+        let path = format!("ns/rules/x{i}");
+        let server = &server;
+        async move { server.send("PUT", &path, json!({ "trigger": "/_/t", "action": "/_/a" })).await.0 }
+    }));
+    assert!(rules.await.iter().all(|status| *status == 200));
+    let (_, trigger) = server.send("GET", "ns/triggers/t", Value::Null).await;
+    assert_eq!(trigger["rules"].as_object().unwrap().len(), 9);
+}
+
+/// A request by hand: what no HTTP client sends.
+async fn raw(router: axum::Router, request: Request<Body>) -> Response<Body> {
+    use hyper_util::service::TowerToHyperService;
+    hyper::service::Service::call(&TowerToHyperService::new(router), request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_bounded_all_the_same() {
+    let fake = Fake::new();
+    let chunk = bytes::Bytes::from(vec![b' '; 1 << 20]);
+    let chunks = futures::stream::iter((0..3).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
+    let key = base64::engine::general_purpose::STANDARD.encode(format!("guest:{KEY}"));
+    let request = Request::post("/api/v1/namespaces/_/triggers/t")
+        .header("authorization", format!("Basic {key}"))
+        .body(Body::from_stream(chunks))
+        .unwrap();
+    let response = raw(super::router(fake), request).await;
+    assert_eq!(response.status(), 413);
+}
