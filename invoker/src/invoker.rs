@@ -1,0 +1,386 @@
+//! The driver of the pool: carries out what the machine decides, and runs jobs in the containers that they get.
+//!
+//! Nothing here survives a crash: jobs are durable in the hub's log, and containers of a dead hub are swept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use triggerfish_model::Clock;
+
+use crate::interpret::{self, Verdict};
+use crate::pool::{Census, ContainerId, Demand, Effect, Input, JobId, Key, Pool, Refusal, Settings, Start};
+use crate::{
+    Call, CapturedLogs, Container, ContainerError, ContainerFactory, ContainerSpec, Job, Options, Outcome,
+    message,
+};
+
+/// Containers made at once; more would only slow each other down.
+const STARTING_MAX: usize = 4;
+/// Jobs that wait in the pool; the hub keeps the rest.
+const WAITING_MAX: usize = 1024;
+/// How long the sentinels of a run that ended properly are waited for (contract §4.3).
+const LOGS_WAIT: Duration = Duration::from_secs(2);
+/// The same after a run that did not: what is there is read.
+const LOGS_WAIT_BROKEN: Duration = Duration::from_millis(50);
+/// The longest wait for the next tick; clocks are set.
+const TICK_MAX: Duration = Duration::from_secs(5);
+
+/// Runs jobs in containers.
+pub struct Invoker {
+    factory: Arc<dyn ContainerFactory>,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    core: Mutex<Core>,
+    /// A job that was refused as one too many may try again.
+    room: Notify,
+    /// The pool's next tick may have moved.
+    ticks: Notify,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+struct Core {
+    pool: Pool,
+    containers: HashMap<ContainerId, Arc<dyn Container>>,
+    /// Jobs that have no container yet.
+    jobs: HashMap<JobId, (oneshot::Sender<Grant>, Demand)>,
+    next_job: u64,
+    next_name: u64,
+    /// Why the last container of a kind could not be made.
+    failures: HashMap<Arc<str>, ContainerError>,
+}
+
+/// What a waiting job gets.
+enum Grant {
+    Run { id: ContainerId, container: Arc<dyn Container>, start: Start },
+    Refused(Refusal, Option<ContainerError>),
+}
+
+impl Invoker {
+    /// An invoker over `factory`. It makes its prewarmed containers at once; the caller has swept.
+    pub fn new(factory: Arc<dyn ContainerFactory>, options: Options, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let settings = Settings {
+            memory_mb: options.memory_mb,
+            pause_after: options.pause_after,
+            remove_after: options.remove_after,
+            prewarm: options
+                .prewarm
+                .iter()
+                .map(|(kind, mb, count)| (kind.as_str().into(), *mb, *count))
+                .collect(),
+            starting_max: STARTING_MAX,
+            waiting_max: WAITING_MAX,
+        };
+        let core = Core {
+            pool: Pool::new(settings),
+            containers: HashMap::new(),
+            jobs: HashMap::new(),
+            next_job: 0,
+            next_name: 0,
+            failures: HashMap::new(),
+        };
+        let invoker = Arc::new(Self {
+            factory,
+            options,
+            clock,
+            core: Mutex::new(core),
+            room: Notify::new(),
+            ticks: Notify::new(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        });
+        let ticker = invoker.clone();
+        invoker.tasks.spawn(async move { ticker.tick().await });
+        invoker.step(Input::Tick);
+        invoker
+    }
+
+    /// Runs a job to its end; failures of the action are outcomes. To be polled to its end: a run that is dropped keeps
+    /// its container busy for ever.
+    pub async fn run(self: &Arc<Self>, job: Job) -> Outcome {
+        let demand = Demand {
+            key: Arc::new(Key {
+                namespace: job.namespace.clone(),
+                action: job.action.id.clone(),
+                revision: job.action.revision,
+            }),
+            kind: job.action.kind.as_str().into(),
+            memory_mb: job.action.limits.memory_mb,
+            concurrency: job.action.limits.concurrency.max(1),
+            instances: job.action.limits.instances,
+        };
+        loop {
+            let room = self.room.notified();
+            match self.ask(demand.clone()).await {
+                Ok(Grant::Run { id, container, start }) => {
+                    return self.execute(&job, id, &*container, start).await;
+                }
+                Ok(Grant::Refused(Refusal::Full, _)) => room.await,
+                Ok(Grant::Refused(reason, error)) => return self.refused(&job, reason, error.as_ref()),
+                Err(_) => return self.refused(&job, Refusal::Closed, None),
+            }
+        }
+    }
+
+    /// What the pool holds.
+    pub fn census(&self) -> Census {
+        self.core.lock().pool.census()
+    }
+
+    /// Ends all containers: idle ones now, busy ones after their runs or when `deadline` has passed.
+    pub async fn shutdown(self: &Arc<Self>, deadline: Duration) {
+        self.stopping.cancel();
+        self.step(Input::Close);
+        self.tasks.close();
+        let ended = async {
+            while !self.core.lock().containers.is_empty() || !self.tasks.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(deadline, ended).await.is_err() {
+            let left: Vec<_> = self.core.lock().containers.drain().map(|(_, container)| container).collect();
+            tracing::warn!(
+                containers = left.len(),
+                "busy containers were ended: their runs go on after the restart"
+            );
+            futures::future::join_all(left.iter().map(|container| container.destroy())).await;
+        }
+    }
+
+    /// Submits a job; its grant comes through the receiver.
+    fn ask(self: &Arc<Self>, demand: Demand) -> oneshot::Receiver<Grant> {
+        let (sender, receiver) = oneshot::channel();
+        let mut core = self.core.lock();
+        let id = JobId(core.next_job);
+        core.next_job += 1;
+        core.jobs.insert(id, (sender, demand.clone()));
+        let effects = core.pool.step(Input::Submit(id, demand), self.clock.now());
+        self.perform(&mut core, effects);
+        receiver
+    }
+
+    /// Tells the machine what happened, and carries out what it answers.
+    fn step(self: &Arc<Self>, input: Input) {
+        let mut core = self.core.lock();
+        let effects = core.pool.step(input, self.clock.now());
+        self.perform(&mut core, effects);
+    }
+
+    fn perform(self: &Arc<Self>, core: &mut Core, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Run { job, container, start, resume } => {
+                    self.grant(core, job, container, start, resume)
+                }
+                Effect::Create { container, kind, memory_mb, .. } => {
+                    self.create(core, container, kind, memory_mb)
+                }
+                Effect::Pause(id) => {
+                    let Some(container) = core.containers.get(&id).cloned() else { continue };
+                    let invoker = self.clone();
+                    self.tasks.spawn(async move {
+                        let ok = container.pause().await.is_ok();
+                        invoker.step(Input::Paused { container: id, ok });
+                    });
+                }
+                Effect::Destroy(id) => {
+                    let Some(container) = core.containers.remove(&id) else { continue };
+                    let invoker = self.clone();
+                    self.tasks.spawn(async move {
+                        container.destroy().await;
+                        invoker.step(Input::Destroyed(id));
+                    });
+                }
+                Effect::Refuse(job, reason) => {
+                    if let Some((sender, demand)) = core.jobs.remove(&job) {
+                        let error = core.failures.get(&demand.kind).cloned();
+                        // The job's future may have been dropped.
+                        let _ = sender.send(Grant::Refused(reason, error));
+                    }
+                }
+                Effect::Room => self.room.notify_waiters(),
+            }
+        }
+        self.ticks.notify_one();
+    }
+
+    /// Gives a job its container, resumed where it was paused.
+    fn grant(self: &Arc<Self>, core: &mut Core, job: JobId, id: ContainerId, start: Start, resume: bool) {
+        let Some(container) = core.containers.get(&id).cloned() else { return };
+        if resume {
+            let invoker = self.clone();
+            self.tasks.spawn(async move {
+                let resumed = container.resume().await.is_ok();
+                let mut core = invoker.core.lock();
+                if resumed {
+                    deliver(&mut core, job, Grant::Run { id, container, start });
+                } else if let Some((_, demand)) = core.jobs.get(&job) {
+                    let input = Input::Bounced { container: id, job, demand: demand.clone() };
+                    let effects = core.pool.step(input, invoker.clock.now());
+                    invoker.perform(&mut core, effects);
+                }
+            });
+        } else {
+            deliver(core, job, Grant::Run { id, container, start });
+        }
+    }
+
+    fn create(self: &Arc<Self>, core: &mut Core, id: ContainerId, kind: Arc<str>, memory_mb: u32) {
+        core.next_name += 1;
+        let share = u64::from(memory_mb) * 1000 / u64::from(self.options.memory_mb.max(1));
+        let spec = ContainerSpec {
+            name: format!("c{}", core.next_name),
+            kind: kind.to_string(),
+            memory_mb,
+            cpu_permille: u32::try_from(share).unwrap_or(1000).clamp(1, 1000),
+        };
+        let invoker = self.clone();
+        self.tasks.spawn(async move {
+            let made = invoker.factory.create(&spec).await;
+            let mut core = invoker.core.lock();
+            let input = match made {
+                Ok(container) => {
+                    core.failures.remove(&kind);
+                    core.containers.insert(id, container);
+                    Input::Created(id)
+                }
+                Err(error) => {
+                    tracing::warn!(kind = &*kind, %error, "a container cannot be made");
+                    let permanent = matches!(error, ContainerError::Unsupported(_));
+                    core.failures.insert(kind, error);
+                    Input::CreateFailed { container: id, permanent }
+                }
+            };
+            let effects = core.pool.step(input, invoker.clock.now());
+            invoker.perform(&mut core, effects);
+        });
+    }
+
+    /// Wakes the machine when something of it is due.
+    async fn tick(self: Arc<Self>) {
+        loop {
+            let next = self.core.lock().pool.next_tick();
+            let wait = next.map_or(TICK_MAX, |at| at.since(self.clock.now()).min(TICK_MAX));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => self.step(Input::Tick),
+                () = self.ticks.notified() => {}
+                () = self.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Runs a job in its container: `/init` where it is new, `/run`, logs.
+    async fn execute(
+        self: &Arc<Self>,
+        job: &Job,
+        id: ContainerId,
+        container: &dyn Container,
+        start: Start,
+    ) -> Outcome {
+        let limits = &job.action.limits;
+        let timeout = Duration::from_millis(u64::from(limits.timeout_ms));
+        let bytes_max = self.options.result_bytes_max;
+        let begun = self.clock.now();
+        let (mut verdict, mut init_ms) = (None, None);
+        if start != Start::Warm {
+            let body = message::init(job, begun + timeout);
+            let answer = container.call(Call::Init, body, timeout, bytes_max).await;
+            verdict = interpret::init(&answer, limits.timeout_ms, bytes_max);
+            init_ms = Some(millis(self.clock.now().since(begun)));
+            if verdict.is_none() && limits.concurrency > 1 {
+                self.step(Input::Initialised(id));
+            }
+        }
+        let verdict = match verdict {
+            Some(verdict) => verdict,
+            None => {
+                let body = message::run(job, self.clock.now() + timeout);
+                let answer = container.call(Call::Run, body, timeout, bytes_max).await;
+                interpret::run(&answer, limits.timeout_ms, bytes_max)
+            }
+        };
+        let end = self.clock.now();
+        let (logs, complete) = self.logs(job, container, &verdict).await;
+        self.step(Input::Finished { container: id, reuse: verdict.reusable() && complete });
+        Outcome {
+            response: verdict.response,
+            logs,
+            start: begun,
+            end,
+            wait_ms: millis(begun.since(job.accepted)),
+            init_ms,
+            timed_out: verdict.timed_out,
+        }
+    }
+
+    /// The run's log lines, with what the contract adds to them (§4.3), and whether all of them came.
+    async fn logs(&self, job: &Job, container: &dyn Container, verdict: &Verdict) -> (Vec<String>, bool) {
+        let bytes_max = u64::from(job.action.limits.logs_mb) << 20;
+        let wait = if verdict.reusable() { LOGS_WAIT } else { LOGS_WAIT_BROKEN };
+        let CapturedLogs { mut lines, truncated, complete } = container.logs(bytes_max, wait).await;
+        if bytes_max == 0 {
+            return (Vec::new(), complete);
+        }
+        let mut add = |text: String| lines.push(format!("{:<30} stderr: {text}", stamp(&*self.clock)));
+        if truncated {
+            add(format!(
+                "Logs were truncated because the total bytes size exceeds the limit of {bytes_max} bytes."
+            ));
+        }
+        if !verdict.reusable() {
+            add("The action did not initialize or run as expected. Log data might be missing.".into());
+        } else if !complete {
+            add("There was an issue while collecting your logs. Data might be missing.".into());
+        }
+        (lines, complete)
+    }
+
+    /// The outcome of a job that got no container.
+    fn refused(&self, job: &Job, reason: Refusal, error: Option<&ContainerError>) -> Outcome {
+        let now = self.clock.now();
+        let verdict = match reason {
+            Refusal::TooLarge => interpret::not_provisioned(Some(&ContainerError::Unsupported(format!(
+                "the action needs {} MB of memory, and all containers together may have {} MB",
+                job.action.limits.memory_mb, self.options.memory_mb
+            )))),
+            Refusal::NotProvisioned => interpret::not_provisioned(error),
+            Refusal::Full | Refusal::Closed => interpret::not_provisioned(None),
+        };
+        Outcome {
+            response: verdict.response,
+            logs: Vec::new(),
+            start: now,
+            end: now,
+            wait_ms: millis(now.since(job.accepted)),
+            init_ms: None,
+            timed_out: false,
+        }
+    }
+}
+
+fn deliver(core: &mut Core, job: JobId, grant: Grant) {
+    if let Some((sender, _)) = core.jobs.remove(&job) {
+        // The job's future may have been dropped; its container then stays busy (see `Invoker::run`).
+        let _ = sender.send(grant);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The time as log lines carry it.
+fn stamp(clock: &dyn Clock) -> String {
+    jiff::Timestamp::from_millisecond(clock.now().as_millis())
+        .unwrap_or_default()
+        .strftime("%Y-%m-%dT%H:%M:%S.%9fZ")
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests;
