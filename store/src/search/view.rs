@@ -10,7 +10,7 @@ const LOG_BYTES_MAX: usize = 1 << 20;
 /// A larger JSON value is not looked into.
 const JSON_BYTES_MAX: usize = 64 << 10;
 /// Values of one JSON document that are searched: each path costs the index a column.
-const LEAVES_MAX: usize = 256;
+const LEAVES_MAX: usize = 64;
 /// Levels of a JSON document that are searched; the index's own limit is 20.
 const DEPTH_MAX: usize = 16;
 /// A value under a longer path is left out.
@@ -29,7 +29,8 @@ pub(super) enum Leaf {
 
 /// `text` cut to at most `bytes`, between characters.
 pub(super) fn cut(text: &str, bytes: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+    let end = (0..=bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    if bytes < text.len() { text.get(..end).unwrap_or(text) } else { text }
 }
 
 /// The log lines, without their time stamps: each is unlike any other, and nobody searches for nanoseconds.
