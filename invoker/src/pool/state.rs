@@ -333,6 +333,12 @@ impl Pool {
     }
 
     fn tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        // A moment that has come is forgotten: `next_tick` would name it for ever, and the driver never sleep.
+        let passed = |at: &mut Timestamp| *at <= now;
+        self.stock_retry_at.take_if(passed);
+        for group in self.groups.values_mut() {
+            group.retry_at.take_if(passed);
+        }
         let mut due: Vec<_> =
             self.slots.iter().filter(|(_, slot)| self.is_due(slot, now)).map(|(id, _)| *id).collect();
         due.sort_unstable();

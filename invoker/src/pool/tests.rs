@@ -108,6 +108,7 @@ fn a_factory_that_fails_three_times_refuses_those_who_wait() {
     let failed = |container| Input::CreateFailed { container: ContainerId(container), permanent: false };
     assert_eq!(pool.step(failed(0), at(0)), []);
     assert!(matches!(pool.step(Input::Tick, at(1)).as_slice(), [Effect::Create { .. }]));
+    assert_eq!(pool.next_tick(), None, "a retry that has begun is not due again");
     pool.step(failed(1), at(1));
     assert!(matches!(pool.step(Input::Tick, at(2)).as_slice(), [Effect::Create { .. }]));
     assert_eq!(pool.step(failed(2), at(2)), [Effect::Refuse(JobId(1), Refusal::NotProvisioned)]);

@@ -1,0 +1,352 @@
+//! Containers of an OCI runtime (crun or runc) on the host's own userland, mounted read-only: no daemon, no image.
+//!
+//! The hub passes each container an open listening socket as its standard input; it never sees a directory of the hub's.
+//! Containers die with a `destroy`; those of a hub that was killed are found by their control groups and ended by
+//! [`OciFactory::sweep`] when a hub opens the same directory.
+
+mod cgroup;
+mod spec;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use crate::capture::Capture;
+use crate::session::{Failure, Session};
+use crate::{Answer, Call, CapturedLogs, Container, ContainerError, ContainerFactory, ContainerSpec};
+
+use cgroup::Cgroup;
+
+/// How long a container may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+/// How long the end of a process is waited for, to tell why a connection broke.
+const EXIT: Duration = Duration::from_secs(2);
+/// What a shell, and so crun, makes of a process that SIGKILL ended.
+const KILLED: i32 = 137;
+/// Where programs are looked for; home directories are not among them.
+const PATHS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// Makes containers with crun or runc.
+pub struct OciFactory {
+    directory: PathBuf,
+    /// `triggerfish-<hash of the directory>`: tells the containers of hubs apart.
+    group: String,
+    api_host: String,
+    number: AtomicU64,
+}
+
+impl OciFactory {
+    /// A factory that keeps its files in `directory`, which is made where it is missing. `api_host` is what actions are
+    /// told of the API (`__OW_API_HOST`).
+    pub fn new(directory: PathBuf, api_host: &str) -> Result<Self, ContainerError> {
+        let failed = |what: &str, error: &std::io::Error| ContainerError::Engine(format!("{what}: {error}"));
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(|error| failed("the directory of containers", &error))?;
+        let directory =
+            directory.canonicalize().map_err(|error| failed("the directory of containers", &error))?;
+        let id =
+            triggerfish_model::ActivationId::derive(&[directory.as_os_str().as_encoded_bytes()]).to_string();
+        let group = format!("triggerfish-{}", id.get(..12).unwrap_or_default());
+        let factory = Self { directory, group, api_host: api_host.to_owned(), number: AtomicU64::new(0) };
+        factory.lay_out().map_err(|error| failed("the root file system of containers", &error))?;
+        Ok(factory)
+    }
+
+    fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// Makes the small root file system that all containers share, read-only.
+    fn lay_out(&self) -> std::io::Result<()> {
+        let root = self.rootfs();
+        let directory = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+        for path in ["proc", "dev", "tmp", "etc/ssl/certs", "launcher"] {
+            directory(&root.join(path))?;
+        }
+        for path in spec::READ_ONLY {
+            let inside = root.join(path.trim_start_matches('/'));
+            match std::fs::read_link(path) {
+                Ok(target) if std::fs::symlink_metadata(&inside).is_err() => symlink(target, inside)?,
+                Ok(_) => {}
+                Err(_) => directory(&inside)?,
+            }
+        }
+        let files: [(&str, &str); 6] = [
+            ("launcher/launcher.py", include_str!("../../launchers/launcher.py")),
+            ("launcher/launcher.js", include_str!("../../launchers/launcher.js")),
+            ("etc/passwd", "root:x:0:0:root:/:/usr/sbin/nologin\n"),
+            ("etc/group", "root:x:0:\n"),
+            ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+        ];
+        for (name, text) in files {
+            std::fs::write(root.join(name), text)?;
+            std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(0o644))?;
+        }
+        for name in ["etc/ld.so.cache", "etc/localtime"] {
+            let host = Path::new("/").join(name);
+            if host.is_file() {
+                std::fs::copy(host, root.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The command that starts `program` of the OCI runtime.
+    fn runtime(&self) -> Result<Command, ContainerError> {
+        let crun = find("crun").or_else(|| find("runc"));
+        let runtime = crun.ok_or_else(|| {
+            ContainerError::Engine("neither crun nor runc is installed: apt-get install crun".into())
+        })?;
+        let mut command = if runtime.ends_with("crun") && cgroup::is_hybrid() {
+            // crun refuses a machine that has version 2 mounted beside version 1; hidden from it, all is well.
+            let mut command = Command::new("unshare");
+            command
+                .args(["--mount", "sh", "-c", "umount /sys/fs/cgroup/unified; exec \"$@\"", "sh"])
+                .arg(&runtime);
+            command
+        } else {
+            Command::new(&runtime)
+        };
+        command.env_clear().env("PATH", PATHS.join(":")).arg("--root").arg(self.directory.join("state"));
+        Ok(command)
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<OciContainer, ContainerError> {
+        let engine = |what: &'static str| {
+            move |error: std::io::Error| ContainerError::Engine(format!("{what}: {error}"))
+        };
+        let args = launch(&spec.kind)?;
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", spec.name);
+        let bundle = self.directory.join("bundles").join(&name);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&bundle)
+            .map_err(engine("a container's directory"))?;
+        let env = [
+            format!("PATH={}", PATHS.join(":")),
+            "HOME=/tmp".into(),
+            "LANG=C.UTF-8".into(),
+            format!("__OW_API_HOST={}", self.api_host),
+        ];
+        let cgroup_path = format!("/{}/{name}", self.group);
+        let config = spec::config(spec, number, &self.rootfs(), &cgroup_path, &args, &env);
+        std::fs::write(bundle.join("config.json"), config.to_string())
+            .map_err(engine("a container's specification"))?;
+        let (listener, socket) = listen(&bundle).map_err(engine("a container's socket"))?;
+        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|errno| engine("a pipe")(errno.into()));
+        let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
+        let child = self
+            .runtime()?
+            .arg("run")
+            .arg("--bundle")
+            .arg(&bundle)
+            .arg(format!("{}-{name}", self.group))
+            .stdin(Stdio::from(listener))
+            .stdout(Stdio::from(stdout_end))
+            .stderr(Stdio::from(stderr_end))
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(engine("the OCI runtime"))?;
+        let container = OciContainer {
+            session: Session::new(socket.path()),
+            capture: Capture::start(stdout, stderr).map_err(engine("a pipe"))?,
+            cgroup: Cgroup::new(&self.group, &name),
+            child: Mutex::new(child),
+            bundle,
+            _socket: socket,
+        };
+        let ready = tokio::select! {
+            ready = tokio::time::timeout(READY, container.session.ready()) => match ready {
+                Ok(ready) => ready.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("not ready within {READY:?}")),
+            },
+            exit = container.exited() => Err(format!("it ended at once ({exit})")),
+        };
+        if let Err(why) = ready {
+            // The runtime's last words may come a moment after its end.
+            let words = container.capture.take(4096, Duration::from_millis(200)).await.lines.join("; ");
+            let words = if words.is_empty() { container.capture.text() } else { words };
+            container.destroy().await;
+            return Err(ContainerError::Engine(format!(
+                "a container of `{}` did not start: {why}: {words}",
+                spec.kind
+            )));
+        }
+        Ok(container)
+    }
+}
+
+/// The launcher's command of a kind.
+fn launch(kind: &str) -> Result<Vec<String>, ContainerError> {
+    let missing = |program: &str, package: &str| {
+        ContainerError::Unsupported(format!("`{kind}` needs {program}: apt-get install {package}"))
+    };
+    match kind {
+        "python:3" | "python:3.10" | "python:3.11" => {
+            let python = find("python3").ok_or_else(|| missing("python3", "python3"))?;
+            Ok([&*python.to_string_lossy(), "-I", "-S", "-B", "/launcher/launcher.py"]
+                .map(str::to_owned)
+                .to_vec())
+        }
+        "nodejs:20" => {
+            let node = find("node").ok_or_else(|| missing("node", "nodejs"))?;
+            let line = format!("exec {} /launcher/launcher.js 3<&0 </dev/null", node.display());
+            Ok(["/bin/sh", "-c", &line].map(str::to_owned).to_vec())
+        }
+        "blackbox" => Err(ContainerError::Unsupported(
+            "`blackbox` actions need Docker, which this hub does not drive yet".into(),
+        )),
+        _ => Err(ContainerError::Unsupported(format!(
+            "actions of kind `{kind}` are kept, but cannot run on this hub yet"
+        ))),
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    PATHS.iter().map(|path| Path::new(path).join(program)).find(|path| path.is_file())
+}
+
+/// A directory that is held open, so that a socket in it has a short name whatever the directory's is: names of sockets
+/// have 108 bytes at most (unix(7)).
+struct SocketDir(OwnedFd);
+
+impl SocketDir {
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/s", self.0.as_raw_fd()))
+    }
+}
+
+fn listen(directory: &Path) -> std::io::Result<(OwnedFd, SocketDir)> {
+    let held = SocketDir(std::fs::File::open(directory)?.into());
+    Ok((UnixListener::bind(held.path())?.into(), held))
+}
+
+#[async_trait]
+impl ContainerFactory for OciFactory {
+    async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, ContainerError> {
+        Ok(Arc::new(self.start(spec).await?))
+    }
+
+    async fn sweep(&self) -> Result<u32, ContainerError> {
+        let (group, directory) = (self.group.clone(), self.directory.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            let names = Cgroup::of_hub(&group);
+            for name in &names {
+                let cgroup = Cgroup::new(&group, name);
+                cgroup.kill();
+                cgroup.remove();
+            }
+            for leftover in ["bundles", "state"] {
+                match std::fs::remove_dir_all(directory.join(leftover)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(u32::try_from(names.len()).unwrap_or(u32::MAX))
+        });
+        let swept =
+            swept.await.map_err(|error| ContainerError::Engine(format!("the sweep broke off: {error}")))?;
+        swept.map_err(|error| {
+            ContainerError::Engine(format!("what a dead hub left cannot be removed: {error}"))
+        })
+    }
+
+    async fn check(&self) -> Result<(), ContainerError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(ContainerError::Engine("containers need root: start the hub as root".into()));
+        }
+        self.runtime().map(drop)
+    }
+}
+
+/// One running container.
+struct OciContainer {
+    session: Session,
+    capture: Capture,
+    cgroup: Cgroup,
+    /// The OCI runtime's process, which lives as long as the container.
+    child: Mutex<Child>,
+    bundle: PathBuf,
+    _socket: SocketDir,
+}
+
+impl OciContainer {
+    /// The exit status of the container's first process.
+    async fn exited(&self) -> i32 {
+        match self.child.lock().await.wait().await {
+            Ok(status) => status.code().unwrap_or(KILLED),
+            Err(_) => KILLED,
+        }
+    }
+}
+
+#[async_trait]
+impl Container for OciContainer {
+    async fn call(
+        &self,
+        call: Call,
+        body: Bytes,
+        timeout: Duration,
+        body_bytes_max: usize,
+    ) -> Result<Answer, ContainerError> {
+        match self.session.call(call, body, timeout, body_bytes_max).await {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Timeout(after)) => Err(ContainerError::Timeout(after)),
+            // Nobody but the kernel kills a container that the hub still uses, and it does so for memory alone.
+            Err(Failure::Broken) => {
+                let exit = tokio::time::timeout(EXIT, self.exited()).await;
+                Err(ContainerError::Gone { out_of_memory: exit == Ok(KILLED) })
+            }
+        }
+    }
+
+    async fn logs(&self, bytes_max: u64, wait: Duration) -> CapturedLogs {
+        self.capture.take(bytes_max, wait).await
+    }
+
+    async fn pause(&self) -> Result<(), ContainerError> {
+        self.cgroup
+            .freeze(true)
+            .map_err(|error| ContainerError::Engine(format!("a container cannot be paused: {error}")))
+    }
+
+    async fn resume(&self) -> Result<(), ContainerError> {
+        self.cgroup
+            .freeze(false)
+            .map_err(|error| ContainerError::Engine(format!("a container cannot be resumed: {error}")))
+    }
+
+    async fn destroy(&self) {
+        let cgroup = self.cgroup.clone();
+        // The task ends by itself; its panic would be a fault of ours and is in the log.
+        let _ = tokio::task::spawn_blocking(move || cgroup.kill()).await;
+        let mut child = self.child.lock().await;
+        if tokio::time::timeout(EXIT, child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+        self.cgroup.remove();
+        if let Err(error) = std::fs::remove_dir_all(&self.bundle)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(bundle = %self.bundle.display(), %error, "a container's directory cannot be removed");
+        }
+    }
+}
