@@ -1,3 +1,8 @@
 //! The hub of Triggerfish: intake and dispatch, REST API, command line. It wires the other crates and drives them.
 
+pub mod api;
+pub mod cli;
+pub mod config;
 pub mod entities;
+pub mod hub;
+pub mod serve;

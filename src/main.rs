@@ -1,2 +1,33 @@
 //! The `triggerfish` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use triggerfish::cli;
+use triggerfish::serve::Serve;
+
+/// An event-trigger and feed integration hub that speaks the Apache OpenWhisk REST API.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub
+    Serve(Box<Serve>),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(serve) => match serve.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                cli::print_error(&error);
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -102,7 +102,9 @@ impl LifecycleRequest {
             Some(Value::String(text)) if text == "matched" => Some(RecordPolicy::Matched),
             Some(Value::String(text)) if text == "all" => Some(RecordPolicy::All),
             Some(other) => {
-                return refused(format!("the parameter `record` is {other}; expected \"matched\" or \"all\""));
+                return refused(format!(
+                    "the parameter `record` is {other}; expected \"matched\" or \"all\""
+                ));
             }
         };
         for key in OF_PROTOCOL {

@@ -12,6 +12,7 @@ mod pattern;
 mod plan;
 pub mod retry;
 mod rule;
+pub mod sequence;
 mod view;
 
 pub use conditions::{Clause, ConditionError, Failure};

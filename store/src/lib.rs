@@ -2,6 +2,8 @@
 //!
 //! [`traits`] holds the seams; each backend is one module. Only this crate touches disks and databases.
 
+pub mod embedded;
+pub mod seal;
 pub mod traits;
 
 pub use traits::*;

@@ -29,20 +29,32 @@ pub struct Seal {
 impl Seal {
     /// Reads the master key, or makes it on the first start; it is on disk before this returns.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |error: std::io::Error| StoreError::Unavailable(format!("the master key {}: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            StoreError::Unavailable(format!("the master key {}: {error}", path.display()))
+        };
         let mut key = [0; KEY_BYTES];
         match File::open(path) {
             Ok(mut file) => {
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes).map_err(failed)?;
                 key = bytes.try_into().map_err(|bytes: Vec<u8>| {
-                    StoreError::Corrupt(format!("the master key {} has {} bytes, not {KEY_BYTES}", path.display(), bytes.len()))
+                    StoreError::Corrupt(format!(
+                        "the master key {} has {} bytes, not {KEY_BYTES}",
+                        path.display(),
+                        bytes.len()
+                    ))
                 })?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 rand::rng().fill_bytes(&mut key);
                 let fresh = path.with_extension("new");
-                let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(failed)?;
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&fresh)
+                    .map_err(failed)?;
                 file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
                 std::fs::rename(&fresh, path).map_err(failed)?;
                 let parent = path.parent().unwrap_or(Path::new("."));
@@ -70,14 +82,18 @@ impl Seal {
 
     /// What was sealed with `context`.
     pub fn open_sealed(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
-        let corrupt = || StoreError::Corrupt("a sealed value does not open: was the master key exchanged?".into());
+        let corrupt =
+            || StoreError::Corrupt("a sealed value does not open: was the master key exchanged?".into());
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(corrupt)?;
-        self.cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: context }).map_err(|_| corrupt())
+        self.cipher
+            .decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: context })
+            .map_err(|_| corrupt())
     }
 
     /// By what a secret is found: HMAC-SHA256. Equal secrets have equal ones, and they tell nothing else.
     pub fn lookup(&self, secret: &[u8]) -> [u8; 32] {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.lookup).expect("HMAC takes keys of any length");
+        let mut mac =
+            <Hmac<Sha256> as Mac>::new_from_slice(&self.lookup).expect("HMAC takes keys of any length");
         mac.update(secret);
         mac.finalize().into_bytes().into()
     }

@@ -31,8 +31,12 @@ impl Disk {
         {
             *read_at = Some(Instant::now());
             match nix::sys::statvfs::statvfs(&self.path) {
-                Ok(stat) => self.free.store(stat.blocks_available() * stat.fragment_size(), Ordering::Relaxed),
-                Err(error) => tracing::warn!(path = %self.path.display(), %error, "the free space cannot be read"),
+                Ok(stat) => {
+                    self.free.store(stat.blocks_available() * stat.fragment_size(), Ordering::Relaxed)
+                }
+                Err(error) => {
+                    tracing::warn!(path = %self.path.display(), %error, "the free space cannot be read")
+                }
             }
         }
         self.free.load(Ordering::Relaxed)

@@ -11,7 +11,8 @@ use super::tables::engine;
 #[async_trait]
 impl FeedStore for Embedded {
     async fn put(&self, subscription: Subscription) -> Result<()> {
-        let text = serde_json::to_vec(&subscription).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let text =
+            serde_json::to_vec(&subscription).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let sealed = self.seal.seal(subscription.id.0.as_bytes(), &text)?;
         self.write(move |transaction| {
             transaction.set_subscription(subscription.id, Some(sealed));

@@ -26,10 +26,13 @@ impl Lock {
         let mut holder = String::new();
         // A file that cannot be read as text names no holder.
         let _ = file.read_to_string(&mut holder);
-        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EAGAIN => OpenError::InUse { pid: if holder.is_empty() { "unknown".into() } else { holder } },
-            errno => OpenError::Directory(errno.into()),
-        })?;
+        let mut lock =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+                nix::errno::Errno::EAGAIN => {
+                    OpenError::InUse { pid: if holder.is_empty() { "unknown".into() } else { holder } }
+                }
+                errno => OpenError::Directory(errno.into()),
+            })?;
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{}", std::process::id()))

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use triggerfish_model::{Activation, Event, FeedId, Invocation, Json, Progress, QualifiedName, SeqNum, Source, Timestamp};
+use triggerfish_model::{
+    Activation, Event, FeedId, Invocation, Json, Progress, QualifiedName, SeqNum, Source, Timestamp,
+};
 
 use crate::{Appended, Batch, Decided, EventLog, LogStatus, Pending, Result, StoreError};
 
@@ -44,7 +46,8 @@ impl EventLog for Embedded {
         let options = self.options.clone();
         self.write(move |transaction| {
             transaction.state.check_shares(&invocation.namespace, None, &options)?;
-            let pending = Pending { action: invocation.action.clone(), seq: SeqNum(transaction.state.take_seq()) };
+            let pending =
+                Pending { action: invocation.action.clone(), seq: SeqNum(transaction.state.take_seq()) };
             transaction.add_pending(&pending, &PendingRow { feed: None, invocation })?;
             Ok(pending)
         })
@@ -67,7 +70,12 @@ impl EventLog for Embedded {
         }
     }
 
-    async fn advance(&self, pending: &Pending, progress: Progress, records: Vec<Arc<Activation>>) -> Result<()> {
+    async fn advance(
+        &self,
+        pending: &Pending,
+        progress: Progress,
+        records: Vec<Arc<Activation>>,
+    ) -> Result<()> {
         let pending = pending.clone();
         self.write(move |transaction| {
             let Some((mut row, bytes)) = transaction.pending(&pending)? else {
@@ -133,11 +141,18 @@ impl EventLog for Embedded {
     }
 
     async fn pending_actions(&self) -> Result<Vec<(QualifiedName, u64)>> {
-        self.write(|transaction| Ok(transaction.state.actions.iter().map(|(action, count)| (action.clone(), *count)).collect()))
-            .await
+        self.write(|transaction| {
+            Ok(transaction.state.actions.iter().map(|(action, count)| (action.clone(), *count)).collect())
+        })
+        .await
     }
 
-    async fn events(&self, trigger: Option<&QualifiedName>, from: SeqNum, limit: usize) -> Result<Vec<(SeqNum, Event)>> {
+    async fn events(
+        &self,
+        trigger: Option<&QualifiedName>,
+        from: SeqNum,
+        limit: usize,
+    ) -> Result<Vec<(SeqNum, Event)>> {
         let trigger = trigger.cloned();
         self.read(move |tables| {
             let mut found = Vec::new();
@@ -159,7 +174,9 @@ impl EventLog for Embedded {
     async fn cursor(&self, feed: FeedId) -> Result<Option<Json>> {
         self.read(move |tables| {
             let Some(text) = tables.cursors.get(feed.0.as_bytes()).map_err(engine)? else { return Ok(None) };
-            Json::parse(&*text).map(Some).map_err(|error| StoreError::Corrupt(format!("a feed's cursor: {error}")))
+            Json::parse(&*text)
+                .map(Some)
+                .map_err(|error| StoreError::Corrupt(format!("a feed's cursor: {error}")))
         })
         .await
     }

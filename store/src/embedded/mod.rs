@@ -1,13 +1,11 @@
-//! The embedded store: everything in one fjall database and one tantivy index below one directory.
+//! The embedded store: everything in one fjall database below one directory.
 //!
-//! One writer thread makes all writes, many callers to a synced batch (`writer`). Records are read at once by id; the
-//! search index follows them and catches up after a crash (`follow`). A crash at any instruction leaves the last synced
+//! One writer thread makes all writes, many callers to a synced batch (`writer`). A crash at any instruction leaves the last synced
 //! batch whole and nothing of the next.
 
 mod disk;
 mod entities;
 mod feeds;
-mod follow;
 mod lock;
 mod log;
 mod records;
@@ -28,13 +26,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use triggerfish_model::Clock;
 
 use crate::seal::Seal;
 use crate::{Result, StoreError};
 
 use disk::Disk;
-use follow::Follower;
 use lock::Lock;
 use shared::Shared;
 use state::State;
@@ -94,7 +90,9 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another hub has it open.
-    #[error("another hub (process {pid}) uses this data directory: stop it, or start this one with another --data-dir")]
+    #[error(
+        "another hub (process {pid}) uses this data directory: stop it, or start this one with another --data-dir"
+    )]
     InUse {
         /// The other hub's process, where its lock file tells it.
         pid: String,
@@ -111,10 +109,8 @@ pub enum OpenError {
 pub struct Embedded {
     shared: Arc<Shared>,
     options: Options,
-    clock: Arc<dyn Clock>,
     seal: Seal,
     disk: Disk,
-    search: Follower,
     requests: Mutex<Option<SyncSender<Request>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     _lock: Lock,
@@ -122,14 +118,17 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens the store in `directory`, which is made where it is missing. Blocks while it recovers.
-    pub fn open(directory: &Path, options: Options, clock: Arc<dyn Clock>) -> std::result::Result<Self, OpenError> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(OpenError::Directory)?;
+    pub fn open(directory: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(OpenError::Directory)?;
         let lock = Lock::take(directory)?;
         let seal = Seal::open(&directory.join("master.key"))?;
         let shared = Arc::new(Shared::open(directory.join("db"))?);
         let state = State::read(&*shared.tables()?)?;
         shared.last_record.send_replace(state.last_record());
-        let search = Follower::start(&directory.join("search"), shared.clone())?;
         let (requests, receiver) = sync_channel(REQUESTS_MAX);
         let writers = shared.clone();
         let writer = std::thread::Builder::new()
@@ -140,9 +139,7 @@ impl Embedded {
             shared,
             disk: Disk::new(directory, options.disk_reserve_bytes),
             options,
-            clock,
             seal,
-            search,
             requests: Mutex::new(Some(requests)),
             writer: Mutex::new(Some(writer)),
             _lock: lock,
@@ -207,7 +204,6 @@ impl Drop for Embedded {
         {
             tracing::error!("the store's writer broke off");
         }
-        self.search.stop();
     }
 }
 

@@ -18,7 +18,8 @@ impl Embedded {
     pub(super) async fn drop_old(&self, now: Timestamp) -> Result<u64> {
         let mut dropped = 0;
         for _ in 0..STEPS_MAX {
-            let gone = self.drop_events(now).await? + self.drop_keys(now).await? + self.drop_records(now).await?;
+            let gone =
+                self.drop_events(now).await? + self.drop_keys(now).await? + self.drop_records(now).await?;
             dropped += gone;
             if gone == 0 {
                 break;
@@ -72,7 +73,11 @@ impl Embedded {
     }
 
     /// Drops up to [`STEP`] of a feed's keys, oldest first, while `goes` says so of their index and time.
-    async fn drop_keys_of(&self, feed: FeedId, goes: impl Fn(u64, i64) -> bool + Send + 'static) -> Result<u64> {
+    async fn drop_keys_of(
+        &self,
+        feed: FeedId,
+        goes: impl Fn(u64, i64) -> bool + Send + 'static,
+    ) -> Result<u64> {
         let old = self
             .read(move |tables| {
                 let mut old = Vec::new();
@@ -125,7 +130,6 @@ impl Embedded {
         if old.is_empty() {
             return Ok(0);
         }
-        self.search.index().delete(&old.iter().map(|(_, record)| record.id).collect::<Vec<_>>())?;
         let count = old.len() as u64;
         self.write(move |transaction| {
             let tables = transaction.tables;

@@ -42,8 +42,8 @@ impl Shared {
         for row in tables.entities.iter() {
             let (_, value) = row.into_inner().map_err(engine)?;
             let text = value.get(8..).unwrap_or_default();
-            let entity: Entity =
-                serde_json::from_slice(text).map_err(|error| StoreError::Corrupt(format!("an entity: {error}")))?;
+            let entity: Entity = serde_json::from_slice(text)
+                .map_err(|error| StoreError::Corrupt(format!("an entity: {error}")))?;
             let versioned = Versioned { revision: Revision(number(&value)), entity: Arc::new(entity) };
             entities.insert(versioned.entity.id().clone(), versioned);
         }
@@ -86,7 +86,9 @@ impl Shared {
             match Tables::open(&self.path) {
                 Ok(tables) => break tables,
                 // fjall's lock tells that somebody still reads.
-                Err(StoreError::Unavailable(text)) if text.contains("Locked") && Instant::now() < deadline => {
+                Err(StoreError::Unavailable(text))
+                    if text.contains("Locked") && Instant::now() < deadline =>
+                {
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 Err(error) => return Err(error),

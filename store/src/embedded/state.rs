@@ -63,7 +63,8 @@ impl State {
         }
         for row in tables.key_order.iter() {
             let key = row.key().map_err(engine)?;
-            let (feed, seq) = key.split_first_chunk::<16>().ok_or_else(|| StoreError::Corrupt("an event's key".into()))?;
+            let (feed, seq) =
+                key.split_first_chunk::<16>().ok_or_else(|| StoreError::Corrupt("an event's key".into()))?;
             last_seq = last_seq.max(number(seq));
             *state.keys.entry(FeedId(triggerfish_model::ActivationId::from_bytes(*feed))).or_default() += 1;
         }
@@ -71,7 +72,9 @@ impl State {
             Some(row) => number(&row.key().map_err(engine)?),
             None => 0,
         };
-        let kept = |key: &str| -> Result<u64> { Ok(tables.meta.get(key).map_err(engine)?.map_or(0, |bytes| number(&bytes))) };
+        let kept = |key: &str| -> Result<u64> {
+            Ok(tables.meta.get(key).map_err(engine)?.map_or(0, |bytes| number(&bytes)))
+        };
         // The rows with the greatest numbers may be gone, so these are kept apart as well.
         state.next_seq = last_seq.max(kept(NEXT_SEQ)?) + 1;
         state.next_record = last_record.max(kept(NEXT_RECORD)?) + 1;
@@ -101,7 +104,11 @@ impl State {
 
     /// The numbers that must survive the rows that bear them.
     pub(super) fn numbers(&self) -> [(&'static str, u64); 3] {
-        [(NEXT_SEQ, self.next_seq - 1), (NEXT_RECORD, self.next_record - 1), (NEXT_REVISION, self.next_revision - 1)]
+        [
+            (NEXT_SEQ, self.next_seq - 1),
+            (NEXT_RECORD, self.next_record - 1),
+            (NEXT_REVISION, self.next_revision - 1),
+        ]
     }
 
     pub(super) fn add_pending(&mut self, action: &QualifiedName, row: &PendingRow, bytes: u64) {
@@ -130,9 +137,16 @@ impl State {
     }
 
     /// Refuses work of a namespace or feed that has as much pending as it may.
-    pub(super) fn check_shares(&self, namespace: &Namespace, feed: Option<FeedId>, options: &Options) -> Result<()> {
+    pub(super) fn check_shares(
+        &self,
+        namespace: &Namespace,
+        feed: Option<FeedId>,
+        options: &Options,
+    ) -> Result<()> {
         let used = self.namespaces.get(namespace).copied().unwrap_or_default();
-        within(used, options.namespace_events, options.namespace_bytes, || format!("the namespace `{namespace}`"))?;
+        within(used, options.namespace_events, options.namespace_bytes, || {
+            format!("the namespace `{namespace}`")
+        })?;
         let Some(feed) = feed else { return Ok(()) };
         let used = self.feeds.get(&feed).copied().unwrap_or_default();
         within(used, options.feed_events, options.feed_bytes, || format!("the feed {feed}"))
@@ -145,7 +159,12 @@ const NEXT_REVISION: &str = "revision";
 
 fn within(used: Use, events: u64, bytes: u64, who: impl Fn() -> String) -> Result<()> {
     if used.events >= events {
-        return Err(StoreError::OverShare { who: who(), pending: used.events, unit: "events", share: events });
+        return Err(StoreError::OverShare {
+            who: who(),
+            pending: used.events,
+            unit: "events",
+            share: events,
+        });
     }
     if used.bytes >= bytes {
         return Err(StoreError::OverShare { who: who(), pending: used.bytes, unit: "bytes", share: bytes });

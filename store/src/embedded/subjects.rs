@@ -48,7 +48,10 @@ impl SubjectStore for Embedded {
 
     async fn reveal(&self, namespace: &Namespace) -> Result<Option<(Identity, String)>> {
         let rows = self.rows(&*self.shared.tables()?)?;
-        Ok(rows.into_iter().find(|(_, row)| row.identity.namespace == *namespace).map(|(_, row)| (row.identity, row.key)))
+        Ok(rows
+            .into_iter()
+            .find(|(_, row)| row.identity.namespace == *namespace)
+            .map(|(_, row)| (row.identity, row.key)))
     }
 
     async fn identities(&self) -> Result<Vec<Identity>> {

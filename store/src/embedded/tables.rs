@@ -62,7 +62,8 @@ impl Tables {
             .open()
             .map_err(engine)?;
         let table = |name: &str| {
-            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)).map_err(engine)
+            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES))
+                .map_err(engine)
         };
         Ok(Self {
             meta: table("meta")?,
@@ -109,7 +110,8 @@ pub(super) fn engine(error: fjall::Error) -> StoreError {
 
 /// A value's bytes: the format, then postcard.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
-    postcard::to_extend(value, vec![FORMAT]).map_err(|error| StoreError::Corrupt(format!("a value cannot be encoded: {error}")))
+    postcard::to_extend(value, vec![FORMAT])
+        .map_err(|error| StoreError::Corrupt(format!("a value cannot be encoded: {error}")))
 }
 
 /// The value of these bytes.
@@ -154,7 +156,8 @@ pub(super) fn pending_key(pending: &Pending) -> Vec<u8> {
 pub(super) fn pending_of(key: &[u8]) -> Result<Pending> {
     let corrupt = || StoreError::Corrupt("a pending key".into());
     let (rest, seq) = key.split_last_chunk::<8>().ok_or_else(corrupt)?;
-    let action = rest.strip_suffix(&[0]).and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(corrupt)?;
+    let action =
+        rest.strip_suffix(&[0]).and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(corrupt)?;
     Ok(Pending { action: action.parse().map_err(|_| corrupt())?, seq: SeqNum(u64::from_be_bytes(*seq)) })
 }
 

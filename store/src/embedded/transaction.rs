@@ -151,7 +151,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Replaces the row of a pending invocation.
-    pub(super) fn replace_pending(&mut self, pending: &Pending, row: &PendingRow, old_bytes: u64) -> Result<()> {
+    pub(super) fn replace_pending(
+        &mut self,
+        pending: &Pending,
+        row: &PendingRow,
+        old_bytes: u64,
+    ) -> Result<()> {
         self.state.remove_pending(&pending.action, row, old_bytes);
         self.add_pending(pending, row)
     }

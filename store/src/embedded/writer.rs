@@ -89,7 +89,10 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state:
                 drop(tables);
                 shared.fail(error.clone());
                 reopen(shared, &mut state);
-                let came_through = shared.tables().and_then(|tables| last_batch(&tables)).is_ok_and(|last| last == batch_number);
+                let came_through = shared
+                    .tables()
+                    .and_then(|tables| last_batch(&tables))
+                    .is_ok_and(|last| last == batch_number);
                 if !came_through {
                     batch_number -= 1;
                 }

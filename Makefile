@@ -1,0 +1,17 @@
+# The two commands are `make run` and `make test`; `make help` lists all.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/triggerfish/target
+
+.PHONY: help run test lint fmt setup
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+setup: ## install what is missing
+	@scripts/setup.sh
+run: setup ## build the hub and run it with --dev
+	cargo run --release -- serve --dev
+test: setup ## lints and every test, on the real services
+	@scripts/test.sh
+lint: ## formatting and clippy
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --features failpoints -- -D warnings
+fmt: ## format everything
+	cargo fmt

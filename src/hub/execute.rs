@@ -1,0 +1,101 @@
+//! One invocation, from its action's name to its last records: a run, or a sequence of runs.
+
+use std::sync::Arc;
+
+use triggerfish_model::{Activation, Exec, Invocation, Json, Namespace, Response, StatusCode};
+use triggerfish_store::Pending;
+
+use crate::entities::resolve::{self, ResolveError, ResolvedAction};
+
+use super::prepare;
+use super::record::{self, Account, Ran};
+use super::runner::Runner;
+
+/// The contract's texts for an action that cannot be fetched (contract §4.2).
+const GONE: &str = "Action could not be found or may have been deleted.";
+const NOT_FETCHED: &str = "Action could not be fetched.";
+
+impl Runner {
+    /// Runs an invocation to its end. The records that end it, or `None` where the hub stops first.
+    pub(super) async fn execute(
+        self: &Arc<Self>,
+        pending: &Pending,
+        invocation: &Invocation,
+    ) -> Option<Vec<Arc<Activation>>> {
+        let account = Account { invocation, id: invocation.id, cause: None };
+        let resolved = match resolve::action(&*self.parts.entities, &invocation.action).await {
+            Ok(resolved) => resolved,
+            Err(error) => return Some(vec![Arc::new(self.unresolved(&account, &error))]),
+        };
+        if let Exec::Sequence { .. } = resolved.action().exec {
+            return self.run_sequence(pending, invocation, &resolved).await;
+        }
+        let record = self.run_action(&account, &resolved, &invocation.payload).await;
+        Some(vec![Arc::new(record)])
+    }
+
+    /// Runs one action in a container. Failures of the action are records.
+    pub(super) async fn run_action(
+        &self,
+        account: &Account<'_>,
+        resolved: &ResolvedAction,
+        arguments: &Json,
+    ) -> Activation {
+        let ran = ran(resolved);
+        let api_key = match self.api_key(resolved, &account.invocation.namespace).await {
+            Ok(key) => key,
+            Err(response) => {
+                return record::of_failure(account, Some(&ran), response, self.parts.clock.now());
+            }
+        };
+        match prepare::job(account, resolved, arguments, api_key) {
+            Ok(job) => record::of_outcome(account, &ran, self.parts.invoker.run(job).await),
+            Err(response) => record::of_failure(account, Some(&ran), response, self.parts.clock.now()),
+        }
+    }
+
+    /// The record of an invocation whose action cannot be found.
+    pub(super) fn unresolved(&self, account: &Account<'_>, error: &ResolveError) -> Activation {
+        let response = match error {
+            ResolveError::NotFound(_) | ResolveError::NotAnAction(_) => {
+                Response::error(StatusCode::ApplicationError, GONE)
+            }
+            ResolveError::Store(error) => {
+                tracing::error!(action = %account.invocation.action, %error, "an action cannot be fetched");
+                Response::error(StatusCode::SystemError, NOT_FETCHED)
+            }
+        };
+        record::of_failure(account, None, response, self.parts.clock.now())
+    }
+
+    /// The key that the action gets, where it may have one: unless `provide-api-key` is set to something false.
+    async fn api_key(
+        &self,
+        resolved: &ResolvedAction,
+        namespace: &Namespace,
+    ) -> Result<Option<String>, Response> {
+        let annotations = &resolved.action().annotations;
+        if annotations.value("provide-api-key").is_some() && !annotations.is_truthy("provide-api-key") {
+            return Ok(None);
+        }
+        match self.parts.subjects.reveal(namespace).await {
+            Ok(found) => Ok(found.map(|(identity, key)| format!("{}:{key}", identity.uuid))),
+            Err(error) => {
+                tracing::error!(%namespace, %error, "the namespace's key cannot be read");
+                Err(Response::error(StatusCode::SystemError, NOT_FETCHED))
+            }
+        }
+    }
+}
+
+/// What a record says of `resolved`.
+pub(super) fn ran(resolved: &ResolvedAction) -> Ran<'_> {
+    let action = resolved.action();
+    Ran {
+        id: &action.id,
+        version: action.version,
+        kind: action.exec.kind(),
+        limits: action.limits,
+        binding: resolved.binding.as_ref(),
+    }
+}

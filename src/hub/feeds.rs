@@ -1,0 +1,212 @@
+//! Feeds in the hub: the intake that they deliver to, the feed actions that make them, and their end with their trigger.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use triggerfish_feeds::lifecycle::{self, Change, LifecycleRequest};
+use triggerfish_feeds::{
+    AlsoDelete, Delivered, FeedEvent, HookError, HookRequest, Intake as FeedIntake, IntakeError,
+};
+use triggerfish_model::{Entity, FeedId, Json, JsonObject, QualifiedName, Subscription};
+use triggerfish_store::StoreError;
+
+use crate::api::backend::{FeedCall, Hook, HookReply};
+
+use super::Hub;
+use super::intake::{Incoming, Intake};
+
+/// How long a feed waits before it offers a refused batch again.
+const BUSY_FOR: Duration = Duration::from_millis(500);
+
+/// The hub's side of [`FeedIntake`].
+pub(super) struct Deliveries {
+    pub(super) intake: Arc<Intake>,
+    /// The hub; for feeds that end by themselves.
+    pub(super) hub: Weak<Hub>,
+}
+
+#[async_trait]
+impl FeedIntake for Deliveries {
+    async fn deliver(
+        &self,
+        subscription: &Subscription,
+        events: Vec<FeedEvent>,
+        cursor: Option<Json>,
+    ) -> Result<Delivered, IntakeError> {
+        let found = self.intake.catalog.listener(&subscription.trigger).await.map_err(refused)?;
+        let Some(listener) = found else {
+            return Err(IntakeError::Gone(format!(
+                "the trigger `{}` does not exist any more",
+                subscription.trigger
+            )));
+        };
+        let incoming =
+            events.into_iter().map(|event| Incoming { key: event.key, payload: event.payload }).collect();
+        let taken = self.intake.take(&listener, subscription, incoming, cursor).await.map_err(refused)?;
+        Ok(Delivered { accepted: taken.accepted, duplicates: taken.duplicates })
+    }
+
+    async fn cursor(&self, feed: FeedId) -> Result<Option<Json>, IntakeError> {
+        self.intake.log.cursor(feed).await.map_err(refused)
+    }
+
+    async fn ended(&self, subscription: &Subscription, why: &str, also_delete: AlsoDelete) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        let (subscription, why) = (subscription.clone(), why.to_owned());
+        // Beside this call, which is part of the feed's own task: taking the feed out waits for that task.
+        hub.clone().upkeep.spawn(async move {
+            let trigger = subscription.trigger.clone();
+            if let Err(error) = hub.feed_ended(subscription, why, also_delete).await {
+                tracing::error!(%trigger, %error, "the end of a feed cannot be written down; it ends again after a restart");
+            }
+        });
+    }
+}
+
+/// A store's refusal as the feeds' runtime hears it: nothing is dropped, the batch comes again.
+fn refused(error: StoreError) -> IntakeError {
+    match error {
+        StoreError::OverShare { .. } | StoreError::DiskFull { .. } => {
+            IntakeError::Busy { retry_after: BUSY_FOR, why: error.to_string() }
+        }
+        StoreError::Conflict
+        | StoreError::BadQuery(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Corrupt(_) => IntakeError::Failed(error.to_string()),
+    }
+}
+
+impl Hub {
+    /// Runs the feeds that are wanted. One whose trigger was deleted while its own deletion failed goes with it.
+    pub(super) async fn start_feeds(&self) -> Result<(), StoreError> {
+        for subscription in self.feed_store.all().await? {
+            match self.entities.get(&subscription.trigger).await? {
+                Some(_) => self.feeds.set(subscription),
+                None => self.forget_feed(subscription.id).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a feed's action. `Err` holds the text of a call that makes no sense.
+    pub(super) async fn lifecycle(&self, call: &FeedCall) -> Result<Result<JsonObject, String>, StoreError> {
+        let own = &call.caller.namespace;
+        let named = |name: &str| match QualifiedName::parse(name, own) {
+            Ok(trigger) if trigger.namespace == *own => Ok(trigger),
+            Ok(trigger) => Err(format!("You are not authorized for the trigger `/{trigger}`.")),
+            Err(error) => Err(format!("the triggerName `{name}` cannot be read: {error}")),
+        };
+        let read =
+            LifecycleRequest::read(call.feed.clone(), &call.params, named, call.caller.subject.clone());
+        let request = match read {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error.0)),
+        };
+        let deletes = request.event == lifecycle::Lifecycle::Delete;
+        let is_trigger = self
+            .entities
+            .get(&request.trigger)
+            .await?
+            .is_some_and(|found| matches!(&*found.entity, Entity::Trigger(_)));
+        if !deletes && !is_trigger {
+            return Ok(Err(format!(
+                "the trigger `/{}` does not exist: create it before its feed",
+                request.trigger
+            )));
+        }
+        let existing = self.feed_store.of_trigger(&request.trigger).await?;
+        if let Some(other) = existing.as_ref().filter(|existing| existing.feed != request.feed && !deletes) {
+            return Ok(Err(format!(
+                "the trigger `/{}` has the feed `/{}` already",
+                request.trigger, other.feed
+            )));
+        }
+        let fresh = FeedId(self.ids.activation_id());
+        match lifecycle::decide(&request, existing.as_ref(), fresh, self.clock.now()) {
+            Err(error) => Ok(Err(error.0)),
+            Ok(plan) => {
+                match plan.change {
+                    Change::Nothing => {}
+                    Change::Put(subscription) => {
+                        self.feed_store.put((*subscription).clone()).await?;
+                        self.feeds.set(*subscription);
+                    }
+                    Change::Delete(id) => self.forget_feed(id).await?,
+                }
+                Ok(Ok(plan.answer))
+            }
+        }
+    }
+
+    /// Ends a feed for good.
+    pub(super) async fn forget_feed(&self, id: FeedId) -> Result<(), StoreError> {
+        self.feeds.remove(id).await;
+        self.feed_store.delete(id).await?;
+        self.log.forget_feed(id).await
+    }
+
+    /// Writes down that a feed has ended by itself, with what goes along (`deleteAfterFire`).
+    async fn feed_ended(
+        &self,
+        subscription: Subscription,
+        why: String,
+        also: AlsoDelete,
+    ) -> Result<(), StoreError> {
+        if also == AlsoDelete::Nothing {
+            let now = self.clock.now();
+            return self
+                .feed_store
+                .put(Subscription { ended: Some(why), updated: now, ..subscription })
+                .await;
+        }
+        let Some(found) = self.entities.get(&subscription.trigger).await? else {
+            return self.forget_feed(subscription.id).await;
+        };
+        if let (AlsoDelete::TriggerAndRules, Entity::Trigger(trigger)) = (also, &*found.entity) {
+            for rule in trigger.rules.keys() {
+                if let Some(rule) = self.entities.get(rule).await? {
+                    self.entities.delete(rule.entity.id(), rule.revision).await?;
+                }
+            }
+        }
+        self.entities.delete(&subscription.trigger, found.revision).await?;
+        self.forget_feed(subscription.id).await
+    }
+
+    /// Takes a webhook's request.
+    pub(super) async fn take_hook(&self, hook: Hook) -> HookReply {
+        let found = match self.feed_store.of_trigger(&hook.trigger).await {
+            Ok(found) => found,
+            Err(error) => return reply(503, json!({ "error": error.to_string() }), Some(BUSY_FOR)),
+        };
+        let Some(subscription) = found else {
+            return reply(
+                404,
+                json!({ "error": format!("the trigger `/{}` has no webhook", hook.trigger) }),
+                None,
+            );
+        };
+        let request = HookRequest { headers: hook.headers, body: hook.body };
+        match self.feeds.hook(subscription.id, &request).await {
+            Ok(taken) => {
+                reply(202, json!({ "accepted": taken.accepted, "duplicates": taken.duplicates }), None)
+            }
+            Err(error) => {
+                let (status, retry_after) = match &error {
+                    HookError::Unauthorized(_) => (401, None),
+                    HookError::Invalid(_) => (400, None),
+                    HookError::TooLarge(_) => (413, None),
+                    HookError::NotServed(_) => (404, None),
+                    HookError::Busy { retry_after, .. } => (503, Some(*retry_after)),
+                };
+                reply(status, json!({ "error": error.to_string() }), retry_after)
+            }
+        }
+    }
+}
+
+fn reply(status: u16, body: serde_json::Value, retry_after: Option<Duration>) -> HookReply {
+    HookReply { status, body: body.into(), retry_after }
+}

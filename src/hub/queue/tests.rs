@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use triggerfish_model::{ActivationId, Invoker, Json, Progress, Timestamp};
+
+use super::*;
+
+fn item(seq: u64) -> Item {
+    let action: triggerfish_model::QualifiedName = "guest/a".parse().unwrap();
+    let invocation = Invocation {
+        id: ActivationId::derive(&[&seq.to_le_bytes()]),
+        namespace: "guest".parse().unwrap(),
+        subject: "guest".parse().unwrap(),
+        action: action.clone(),
+        invoker: Invoker::Api,
+        payload: Json::parse("{}").unwrap(),
+        accepted: Timestamp::from_millis(0),
+        transaction: "t".into(),
+        progress: Progress::default(),
+    };
+    (Pending { action, seq: SeqNum(seq) }, invocation)
+}
+
+/// The disk beside the queue: what is pending, and how often each was run.
+#[derive(Default)]
+struct World {
+    queue: Queue,
+    disk: BTreeMap<u64, Item>,
+    running: Vec<u64>,
+    runs: BTreeMap<u64, u32>,
+    snapshot: Option<Vec<Item>>,
+    /// Written, but not offered yet: answers of the log race each other.
+    late: Vec<u64>,
+}
+
+impl World {
+    fn start(&mut self, item: Item) {
+        *self.runs.entry(item.0.seq.0).or_default() += 1;
+        self.running.push(item.0.seq.0);
+    }
+
+    fn offer(&mut self, seq: u64) {
+        if let Offer::Run(item) = self.queue.offer(item(seq)) {
+            self.start(*item);
+        }
+    }
+
+    fn finish(&mut self, which: usize) {
+        if self.running.is_empty() {
+            return;
+        }
+        let seq = self.running.swap_remove(which % self.running.len());
+        self.disk.remove(&seq);
+        if let Some(next) = self.queue.finished(SeqNum(seq)) {
+            self.start(next);
+        }
+    }
+
+    fn begin_read(&mut self) {
+        if self.snapshot.is_none()
+            && let Some(after) = self.queue.begin_read()
+        {
+            let found = self.disk.range(after.0 + 1..).take(READ_MAX).map(|(_, item)| item.clone()).collect();
+            self.snapshot = Some(found);
+        }
+    }
+
+    fn end_read(&mut self) {
+        if let Some(found) = self.snapshot.take() {
+            // The hub waits for the offers of all that was written before the read (`offers::Offers`).
+            for seq in std::mem::take(&mut self.late) {
+                self.offer(seq);
+            }
+            self.queue.read(found);
+            while let Some(next) = self.queue.next() {
+                self.start(next);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Written and offered at once.
+    Arrive(u8),
+    /// Written, but offered later.
+    Late,
+    OfferLate(usize),
+    Finish(usize),
+    BeginRead,
+    EndRead,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..60_u8).prop_map(Step::Arrive),
+        1 => Just(Step::Late),
+        1 => any::<usize>().prop_map(Step::OfferLate),
+        4 => any::<usize>().prop_map(Step::Finish),
+        2 => Just(Step::BeginRead),
+        2 => Just(Step::EndRead),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn everything_runs_once_whatever_the_order(steps in prop::collection::vec(step(), 1..200)) {
+        let mut world = World::default();
+        let mut next = 1_u64;
+        for step in steps {
+            match step {
+                Step::Arrive(count) => for _ in 0..count {
+                    world.disk.insert(next, item(next));
+                    world.offer(next);
+                    next += 1;
+                },
+                Step::Late => {
+                    world.disk.insert(next, item(next));
+                    world.late.push(next);
+                    next += 1;
+                }
+                Step::OfferLate(which) => if !world.late.is_empty() {
+                    let which = which % world.late.len();
+                    let seq = world.late.swap_remove(which);
+                    world.offer(seq);
+                },
+                Step::Finish(which) => world.finish(which),
+                Step::BeginRead => world.begin_read(),
+                Step::EndRead => world.end_read(),
+            }
+            prop_assert!(world.running.len() <= RUNS_MAX);
+            prop_assert!(world.queue.load().1 <= READY_MAX + READ_MAX);
+        }
+        for seq in std::mem::take(&mut world.late) {
+            world.offer(seq);
+        }
+        for _ in 0..100_000 {
+            if world.disk.is_empty() {
+                break;
+            }
+            world.end_read();
+            world.begin_read();
+            world.end_read();
+            world.finish(0);
+        }
+        prop_assert!(world.disk.is_empty());
+        prop_assert!(world.queue.is_idle());
+        prop_assert!(world.runs.values().all(|runs| *runs == 1), "{:?}", world.runs);
+        prop_assert_eq!(world.runs.len() as u64, next - 1);
+    }
+}

@@ -1,0 +1,281 @@
+//! Drives pending invocations to their records: queue → invoker → durable completion → whoever waits.
+//!
+//! What is on disk is the truth. A crash at any point leaves an invocation pending, and the next hub starts it again
+//! under the same id; an invocation that was started [`INTERRUPTIONS_MAX`] times without completing becomes a record of a
+//! system error (invariant 5). The completion is durable before anybody hears of it, a blocking caller too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use triggerfish_invoker::Invoker;
+use triggerfish_model::{
+    Activation, Clock, Invocation, Progress, QualifiedName, Response, SeqNum, StatusCode,
+};
+use triggerfish_store::{EntityStore, EventLog, Pending, StoreError, SubjectStore};
+
+use super::metrics::Metrics;
+use super::offers::{Offering, Offers};
+use super::queue::{Item, Offer, Queue, READ_MAX};
+use super::record::{self, Account};
+use super::waiters::Waiters;
+
+/// How often a run may be started without completing.
+const INTERRUPTIONS_MAX: u32 = 3;
+/// The first pause before a completion that could not be written is tried again; it doubles up to the longest.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The longest such pause: a full disk is looked at this often.
+const WRITE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(2);
+/// Records that a slow `_tail` may be behind before it loses some, and is told so.
+const TAIL_BACKLOG_MAX: usize = 4096;
+
+/// What the runner works with.
+pub(super) struct Parts {
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) entities: Arc<dyn EntityStore>,
+    pub(super) subjects: Arc<dyn SubjectStore>,
+    pub(super) invoker: Arc<Invoker>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The driver of all pending invocations. Cheap to clone the `Arc` of.
+pub(super) struct Runner {
+    pub(super) parts: Parts,
+    pub(super) waiters: Waiters,
+    queues: Mutex<HashMap<QualifiedName, Queue>>,
+    offers: Offers,
+    tail: broadcast::Sender<Arc<Activation>>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    /// Runs that still go on are given up: what they end with is not written, and they start again after the restart.
+    abandoned: CancellationToken,
+}
+
+impl Runner {
+    pub(super) fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            waiters: Waiters::default(),
+            queues: Mutex::default(),
+            offers: Offers::new(),
+            tail: broadcast::channel(TAIL_BACKLOG_MAX).0,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
+        })
+    }
+
+    /// Announces a write of invocations; to be held until [`Runner::offer`] was called for them.
+    pub(super) fn begin_offering(&self) -> Offering {
+        self.offers.begin()
+    }
+
+    /// Takes invocations that were just written to the log.
+    pub(super) fn offer(self: &Arc<Self>, items: impl IntoIterator<Item = Item>) {
+        for item in items {
+            let offer = {
+                let mut queues = self.queues.lock();
+                match queues.get_mut(&item.0.action) {
+                    Some(queue) => queue.offer(item),
+                    None => queues.entry(item.0.action.clone()).or_default().offer(item),
+                }
+            };
+            if let Offer::Run(item) = offer {
+                self.spawn(*item);
+            }
+        }
+    }
+
+    /// Starts what a hub before this one left pending. Answers how many that are.
+    pub(super) async fn recover(self: &Arc<Self>) -> Result<u64, StoreError> {
+        let actions = self.parts.log.pending_actions().await?;
+        let mut total = 0;
+        for (action, count) in actions {
+            total += count;
+            self.queues.lock().entry(action.clone()).or_default().all_unseen();
+            self.read_more(&action);
+        }
+        Ok(total)
+    }
+
+    /// New records, as they become durable.
+    pub(super) fn tail(&self) -> broadcast::Receiver<Arc<Activation>> {
+        self.tail.subscribe()
+    }
+
+    /// Tells the world of a durable record.
+    pub(super) fn announce(&self, record: &Arc<Activation>) {
+        self.parts.metrics.recorded(record);
+        self.waiters.resolve(record);
+        if self.tail.receiver_count() > 0 {
+            // Without receivers there is nothing to send to; one may just have gone.
+            let _ = self.tail.send(record.clone());
+        }
+    }
+
+    /// How many run, and how many wait in memory.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let queues = self.queues.lock();
+        queues.values().map(Queue::load).fold((0, 0), |(a, b), (running, ready)| (a + running, b + ready))
+    }
+
+    /// Starts nothing new, and waits for what runs until `deadline` has passed; the rest stays pending on disk.
+    pub(super) async fn stop(&self, deadline: Duration) {
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            self.abandoned.cancel();
+            tracing::warn!(
+                running = self.tasks.len(),
+                "runs go on after the restart: they did not end in time"
+            );
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, item: Item) {
+        let runner = self.clone();
+        self.tasks.spawn(async move {
+            let mut next = Some(item);
+            while let Some((pending, invocation)) = next {
+                if runner.stopping.is_cancelled() {
+                    return;
+                }
+                runner.run(&pending, invocation).await;
+                next = runner.after(&pending.action, pending.seq);
+            }
+        });
+    }
+
+    /// What to run after the run at `seq` ended.
+    fn after(self: &Arc<Self>, action: &QualifiedName, seq: SeqNum) -> Option<Item> {
+        let (next, idle) = {
+            let mut queues = self.queues.lock();
+            let queue = queues.get_mut(action)?;
+            let next = queue.finished(seq);
+            let idle = queue.is_idle();
+            if idle {
+                queues.remove(action);
+            }
+            (next, idle)
+        };
+        if !idle {
+            self.read_more(action);
+        }
+        next
+    }
+
+    /// Reads more of an action's invocations from disk, where the queue wants some.
+    fn read_more(self: &Arc<Self>, action: &QualifiedName) {
+        let Some(after) = self.queues.lock().get_mut(action).and_then(Queue::begin_read) else { return };
+        let (runner, action) = (self.clone(), action.clone());
+        self.tasks.spawn(async move {
+            let mut wait = WRITE_AGAIN_AFTER;
+            let found = loop {
+                match runner.parts.log.pending(&action, Some(after), READ_MAX).await {
+                    Ok(found) => break found,
+                    Err(error) => {
+                        tracing::error!(%action, %error, "pending invocations cannot be read; trying again");
+                        if !runner.pause(&mut wait).await {
+                            return;
+                        }
+                    }
+                }
+            };
+            runner.offers.settled().await;
+            let mut to_run = Vec::new();
+            {
+                let mut queues = runner.queues.lock();
+                let Some(queue) = queues.get_mut(&action) else { return };
+                queue.read(found);
+                while let Some(item) = queue.next() {
+                    to_run.push(item);
+                }
+                if queue.is_idle() {
+                    queues.remove(&action);
+                }
+            }
+            for item in to_run {
+                runner.spawn(item);
+            }
+            runner.read_more(&action);
+        });
+    }
+
+    async fn run(self: &Arc<Self>, pending: &Pending, invocation: Invocation) {
+        fail::fail_point!("run::before_start");
+        let interrupted = invocation.progress.interrupted;
+        if interrupted >= INTERRUPTIONS_MAX {
+            let account = Account { invocation: &invocation, id: invocation.id, cause: None };
+            let text = format!(
+                "The run was interrupted {interrupted} times by a crash of the hub and is not started again."
+            );
+            let response = Response::error(StatusCode::SystemError, text);
+            let record = record::of_failure(&account, None, response, self.parts.clock.now());
+            self.complete(pending, vec![Arc::new(record)]).await;
+            return;
+        }
+        self.parts.log.started(pending, interrupted + 1);
+        fail::fail_point!("run::started");
+        if let Some(records) = self.execute(pending, &invocation).await {
+            fail::fail_point!("run::ended");
+            self.complete(pending, records).await;
+        }
+    }
+
+    /// Writes the last records of an invocation, and then tells of them.
+    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>) {
+        if self.abandoned.is_cancelled() {
+            return;
+        }
+        let mut wait = WRITE_AGAIN_AFTER;
+        while let Err(error) = self.parts.log.complete(pending, records.clone()).await {
+            tracing::error!(action = %pending.action, %error, "a completion cannot be written; trying again");
+            if !self.pause(&mut wait).await {
+                return;
+            }
+        }
+        fail::fail_point!("run::completed");
+        for record in &records {
+            self.announce(record);
+        }
+    }
+
+    /// Writes how far a sequence has come, with its components' records. Answers whether it is written.
+    pub(super) async fn advance(
+        &self,
+        pending: &Pending,
+        progress: Progress,
+        records: Vec<Arc<Activation>>,
+    ) -> bool {
+        if self.abandoned.is_cancelled() {
+            return false;
+        }
+        let mut wait = WRITE_AGAIN_AFTER;
+        while let Err(error) = self.parts.log.advance(pending, progress.clone(), records.clone()).await {
+            tracing::error!(action = %pending.action, %error, "a step cannot be written; trying again");
+            if !self.pause(&mut wait).await {
+                return false;
+            }
+        }
+        fail::fail_point!("run::advanced");
+        for record in &records {
+            self.announce(record);
+        }
+        true
+    }
+
+    /// Waits before another try; `false` where the hub stops instead.
+    async fn pause(&self, wait: &mut Duration) -> bool {
+        let now = *wait;
+        *wait = (now * 2).min(WRITE_AGAIN_AFTER_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(now) => true,
+            () = self.stopping.cancelled() => false,
+        }
+    }
+}

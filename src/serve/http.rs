@@ -1,0 +1,67 @@
+//! The HTTP server: connections, their limits, and their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections at once; each may hold a buffer and a blocking caller. More wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long a client may take to send the head of a request, and how long an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(70);
+/// The largest head of a request. The URI's own limit (8 kB, contract §1.1) is the API's; the read buffer bounds both,
+/// and hyper asks for at least 8 kB.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// How long open requests may go on once the hub stops.
+const DRAIN: Duration = Duration::from_millis(1500);
+
+/// Serves `router` until `stopping`, and then lets open requests end.
+pub(super) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place.expect("the semaphore is never closed"),
+            () = stopping.cancelled() => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, mostly: connections that end make room.
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stopping.cancelled() => break,
+        };
+        // Only latency is lost where this fails.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let stopping = stopping.clone();
+        connections.spawn(async move {
+            let _place = place;
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            // A client that breaks off or speaks no HTTP is its own affair.
+            tokio::select! {
+                _ = &mut connection => {}
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(DRAIN, connection).await;
+                }
+            }
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}

@@ -1,0 +1,32 @@
+//! What end-to-end tests start: the hub as a process, a Mosquitto broker, and a client of the REST API.
+//!
+//! A program that is missing fails the test that needs it, with the command that installs it.
+#![allow(dead_code, reason = "each test target uses its own part of this")]
+
+pub mod broker;
+pub mod client;
+pub mod hub;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take on a busy machine before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A port that nothing listens on. Somebody else may take it before it is used; ports are handed out by the kernel in
+/// such an order that this does not happen in practice.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until `condition` gives a value; fails after [`PATIENCE`], saying what was waited for.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
