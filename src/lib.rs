@@ -3,6 +3,8 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "failpoints")]
+pub mod crash_points;
 pub mod entities;
 pub mod hub;
 pub mod serve;

@@ -21,6 +21,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    triggerfish::crash_points::arm();
     match Cli::parse().command {
         Command::Serve(serve) => match serve.run() {
             Ok(()) => ExitCode::SUCCESS,

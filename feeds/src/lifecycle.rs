@@ -213,9 +213,19 @@ pub fn redacted(params: &JsonObject) -> JsonObject {
     for (key, value) in &mut map {
         if SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(key)) {
             *value = json!("***");
+        } else if let Some(masked) = value.as_str().and_then(without_user_info) {
+            *value = json!(masked);
         }
     }
     JsonObject::from_map(&map)
+}
+
+/// A URL that holds a user or password, with these masked; `None` for any other text.
+fn without_user_info(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (_, host) = authority.rsplit_once('@')?;
+    Some(format!("{scheme}://***@{host}{}", rest.get(authority.len()..).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -165,13 +165,18 @@ impl Supervisor {
         }
         let provider = match catalogue::feed(&subscription.feed).map(|feed| feed.engine.clone()) {
             Some(Engine::Read(provider)) if state == FeedState::Connecting => provider,
-            None if state == FeedState::Failed => {
-                status.failed(&format!("there is no feed `{}`", subscription.feed), self.clock.now());
-                over.cancel();
-                return;
-            }
-            _ => {
-                over.cancel();
+            provider => {
+                if provider.is_none() && state == FeedState::Failed {
+                    status.failed(&format!("there is no feed `{}`", subscription.feed), self.clock.now());
+                }
+                // Nothing runs, but what ran before may still be saying goodbye, and whoever comes next waits for it.
+                match before {
+                    Some(before) => drop(self.tasks.spawn(async move {
+                        before.over.cancelled().await;
+                        over.cancel();
+                    })),
+                    None => over.cancel(),
+                }
                 return;
             }
         };

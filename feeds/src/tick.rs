@@ -182,13 +182,27 @@ impl Ticker {
         FeedError::Ended { why: why.to_owned(), also_delete: self.bounds.also_delete }
     }
 
-    /// The next tick, where there is one.
-    fn due(&self) -> Option<Timestamp> {
+    /// The next tick, where there is one. Of ticks that were missed (the hub was down or suspended, or had no room) only
+    /// the last counts, and only if it is at most [`LATE_MAX`] old.
+    fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut due = self.due_after(self.at.last)?;
+        let oldest =
+            Timestamp::from_millis(now.as_millis() - i64::try_from(LATE_MAX.as_millis()).unwrap_or(0));
+        if due < oldest {
+            due = self.due_after(oldest)?;
+        }
+        while let Some(later) = self.due_after(due).filter(|later| *later <= now) {
+            due = later;
+        }
+        Some(due)
+    }
+
+    fn due_after(&self, last: Timestamp) -> Option<Timestamp> {
         if self.bounds.most.is_some_and(|most| self.at.count >= most) {
             return None;
         }
         let start = self.bounds.start.map(|start| Timestamp::from_millis(start.as_millis() - 1));
-        let next = self.times.after(start.map_or(self.at.last, |start| start.max(self.at.last)))?;
+        let next = self.times.after(start.map_or(last, |start| start.max(last)))?;
         (self.bounds.stop.is_none_or(|stop| next <= stop)).then_some(next)
     }
 }
@@ -198,7 +212,7 @@ impl FeedConnection for Ticker {
     type Cursor = TickCursor;
 
     async fn next(&mut self) -> Result<FeedBatch<TickCursor>, FeedError> {
-        let Some(due) = self.due() else {
+        let Some(due) = self.due(self.clock.now()) else {
             if self.given.is_empty() {
                 return Err(self.end());
             }

@@ -100,9 +100,9 @@ impl Invoker {
         invoker
     }
 
-    /// Runs a job to its end; failures of the action are outcomes. To be polled to its end: a run that is dropped keeps
+    /// Runs a job to its end, and calls `started` when it has its container, before anything of it runs; failures of the action are outcomes. To be polled to its end: a run that is dropped keeps
     /// its container busy for ever.
-    pub async fn run(self: &Arc<Self>, job: Job) -> Outcome {
+    pub async fn run(self: &Arc<Self>, job: Job, started: impl FnOnce() + Send) -> Outcome {
         let demand = Demand {
             key: Arc::new(Key {
                 namespace: job.namespace.clone(),
@@ -118,6 +118,7 @@ impl Invoker {
             let room = self.room.notified();
             match self.ask(demand.clone()).await {
                 Ok(Grant::Run { id, container, start }) => {
+                    started();
                     return self.execute(&job, id, &*container, start).await;
                 }
                 Ok(Grant::Refused(Refusal::Full, _)) => room.await,

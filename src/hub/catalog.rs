@@ -72,11 +72,8 @@ impl Catalog {
     fn forget_changed(&self) {
         let mut changes = self.changes.lock();
         let mut changed = false;
-        loop {
-            match changes.try_recv() {
-                Ok(_) | Err(TryRecvError::Lagged(_)) => changed = true,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
+        while let Ok(_) | Err(TryRecvError::Lagged(_)) = changes.try_recv() {
+            changed = true;
         }
         if changed {
             self.listeners.write().clear();

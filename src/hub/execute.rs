@@ -30,13 +30,14 @@ impl Runner {
         if let Exec::Sequence { .. } = resolved.action().exec {
             return self.run_sequence(pending, invocation, &resolved).await;
         }
-        let record = self.run_action(&account, &resolved, &invocation.payload).await;
+        let record = self.run_action(pending, &account, &resolved, &invocation.payload).await;
         Some(vec![Arc::new(record)])
     }
 
     /// Runs one action in a container. Failures of the action are records.
     pub(super) async fn run_action(
         &self,
+        pending: &Pending,
         account: &Account<'_>,
         resolved: &ResolvedAction,
         arguments: &Json,
@@ -49,7 +50,14 @@ impl Runner {
             }
         };
         match prepare::job(account, resolved, arguments, api_key) {
-            Ok(job) => record::of_outcome(account, &ran, self.parts.invoker.run(job).await),
+            Ok(job) => {
+                let interrupted = account.invocation.progress.interrupted + 1;
+                let started = || {
+                    self.parts.log.started(pending, interrupted);
+                    fail::fail_point!("run::started");
+                };
+                record::of_outcome(account, &ran, self.parts.invoker.run(job, started).await)
+            }
             Err(response) => record::of_failure(account, Some(&ran), response, self.parts.clock.now()),
         }
     }

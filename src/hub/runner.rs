@@ -219,8 +219,6 @@ impl Runner {
             self.complete(pending, vec![Arc::new(record)]).await;
             return;
         }
-        self.parts.log.started(pending, interrupted + 1);
-        fail::fail_point!("run::started");
         if let Some(records) = self.execute(pending, &invocation).await {
             fail::fail_point!("run::ended");
             self.complete(pending, records).await;

@@ -47,7 +47,7 @@ impl Runner {
                     None if !machine.admits() => records.extend(machine.too_long(&owner, clock.now())),
                     None => {
                         let account = Account { invocation, id: step.id, cause: Some(step.cause) };
-                        let ran = self.run_action(&account, &component, &step.arguments).await;
+                        let ran = self.run_action(pending, &account, &component, &step.arguments).await;
                         let ended = ended(&ran, step.id, &component);
                         records.push(ran);
                         records.extend(machine.ended(ended, &owner, clock.now()));

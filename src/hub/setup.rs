@@ -45,7 +45,6 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Arc<Embedded>>
         disk_reserve_bytes: config.events.disk_reserve_mb << 20,
         records_age: hours(config.records.keep_hours),
         records_bytes_max: config.records.keep_bytes,
-        ..embedded::Options::default()
     };
     let dir = config.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || Embedded::open(&dir, options))

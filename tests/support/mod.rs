@@ -1,7 +1,7 @@
 //! What end-to-end tests start: the hub as a process, a Mosquitto broker, and a client of the REST API.
 //!
 //! A program that is missing fails the test that needs it, with the command that installs it.
-#![allow(dead_code, reason = "each test target uses its own part of this")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test target uses its own part of this")]
 
 pub mod broker;
 pub mod client;
@@ -20,7 +20,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until `condition` gives a value; fails after [`PATIENCE`], saying what was waited for.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition().await {

@@ -6,6 +6,7 @@
 
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::string_slice,
@@ -131,9 +132,13 @@ async fn the_hub_answers_as_the_reference_did() {
         if expectations.skipped.contains_key(id) {
             continue;
         }
-        match judge(&stage, scenario, &expectations).await {
+        let begun = std::time::Instant::now();
+        let judged = judge(&stage, scenario, &expectations).await;
+        eprintln!("SCEN {id} {} {:?}", judged.is_ok(), begun.elapsed());
+        match judged {
             Ok(()) => held += 1,
             Err(fault) => {
+                eprintln!("FAULT {id} {fault}");
                 faults.push(format!("{id} ({}):\n    {fault}", scenario["title"].as_str().unwrap()))
             }
         }

@@ -78,6 +78,8 @@ fn parameters_are_checked_before_anything_changes() {
 fn secrets_are_masked_wherever_parameters_are_shown() {
     let params = JsonObject::parse(r#"{"url":"mqtt://h","password":"geheim"}"#).unwrap();
     assert_eq!(redacted(&params).as_str(), r#"{"url":"mqtt://h","password":"***"}"#);
+    let url = JsonObject::parse(r#"{"url":"mqtt://u:ge@heim@h:1883/x@y"}"#).unwrap();
+    assert_eq!(redacted(&url).as_str(), r#"{"url":"mqtt://***@h:1883/x@y"}"#);
 }
 
 #[test]

@@ -46,6 +46,17 @@ async fn a_long_time_down_fires_the_last_slot_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_while_it_runs_fires_the_last_slot_alone() {
+    let clock = Arc::new(At(parking_lot::Mutex::new(60_000)));
+    let mut ticker =
+        Ticker::new(every_minute(), Bounds::default(), JsonObject::empty(), None, &context(&clock));
+    ticker.next().await.unwrap();
+    *clock.0.lock() = 8 * 3_600_000 + 100;
+    assert_eq!(ticker.next().await.unwrap().events[0].key.as_ref().unwrap().as_str(), "28800000");
+    assert!(tokio::time::timeout(Duration::from_secs(20), ticker.next()).await.is_err(), "no others");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alarm_ends_after_its_last_tick_is_durable() {
     let clock = Arc::new(At(parking_lot::Mutex::new(5_000)));
     let bounds = Bounds { also_delete: AlsoDelete::Trigger, ..Bounds::default() };

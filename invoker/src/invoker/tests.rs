@@ -112,13 +112,13 @@ fn job(kind: &str, arguments: &str) -> Job {
 #[tokio::test]
 async fn a_container_is_made_once_and_used_again() {
     let invoker = invoker(Fake::default());
-    let first = invoker.run(job("python:3", "{}")).await;
+    let first = invoker.run(job("python:3", "{}"), || {}).await;
     assert_eq!(
         (first.response.status, first.response.result.as_str()),
         (StatusCode::Success, "{\"done\":1}")
     );
     assert!(first.init_ms.is_some());
-    let second = invoker.run(job("python:3", "{}")).await;
+    let second = invoker.run(job("python:3", "{}"), || {}).await;
     assert!(second.init_ms.is_none(), "warm");
     assert_eq!(second.logs, ["line"]);
     invoker.shutdown(Duration::from_secs(5)).await;
@@ -129,10 +129,10 @@ async fn a_crash_ends_the_container_and_the_next_run_gets_another() {
     let factory = Fake::default();
     let alive = factory.alive.clone();
     let invoker = invoker(factory);
-    let crashed = invoker.run(job("python:3", "{\"crash\":1}")).await;
+    let crashed = invoker.run(job("python:3", "{\"crash\":1}"), || {}).await;
     assert_eq!(crashed.response.status, StatusCode::DeveloperError);
     assert!(crashed.logs.last().unwrap().contains("did not initialize or run as expected"));
-    assert!(invoker.run(job("python:3", "{}")).await.init_ms.is_some(), "a new one");
+    assert!(invoker.run(job("python:3", "{}"), || {}).await.init_ms.is_some(), "a new one");
     invoker.shutdown(Duration::from_secs(5)).await;
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 }
@@ -140,9 +140,9 @@ async fn a_crash_ends_the_container_and_the_next_run_gets_another() {
 #[tokio::test]
 async fn what_cannot_be_made_is_told() {
     let invoker = invoker(Fake { failures: 2, ..Fake::default() });
-    let blackbox = invoker.run(job("blackbox", "{}")).await;
+    let blackbox = invoker.run(job("blackbox", "{}"), || {}).await;
     assert_eq!(blackbox.response.result.as_str(), "{\"error\":\"blackbox needs Docker\"}");
-    let after_two_failures = invoker.run(job("python:3", "{}")).await;
+    let after_two_failures = invoker.run(job("python:3", "{}"), || {}).await;
     assert_eq!(after_two_failures.response.status, StatusCode::Success);
     invoker.shutdown(Duration::from_secs(5)).await;
 }
@@ -150,7 +150,7 @@ async fn what_cannot_be_made_is_told() {
 #[tokio::test]
 async fn many_jobs_share_the_memory_there_is() {
     let invoker = invoker(Fake::default());
-    let outcomes = futures::future::join_all((0..3000).map(|_| invoker.run(job("python:3", "{}")))).await;
+    let outcomes = futures::future::join_all((0..3000).map(|_| invoker.run(job("python:3", "{}"), || {}))).await;
     assert!(outcomes.iter().all(|outcome| outcome.response.status == StatusCode::Success));
     invoker.shutdown(Duration::from_secs(5)).await;
 }
@@ -158,11 +158,11 @@ async fn many_jobs_share_the_memory_there_is() {
 #[tokio::test]
 async fn a_container_that_does_not_resume_is_replaced() {
     let invoker = invoker(Fake { resume_fails: true, ..Fake::default() });
-    invoker.run(job("python:3", "{}")).await;
+    invoker.run(job("python:3", "{}"), || {}).await;
     while invoker.census().paused == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let outcome = invoker.run(job("python:3", "{}")).await;
+    let outcome = invoker.run(job("python:3", "{}"), || {}).await;
     assert_eq!(outcome.response.status, StatusCode::Success);
     assert!(outcome.init_ms.is_some());
     invoker.shutdown(Duration::from_secs(5)).await;

@@ -22,7 +22,7 @@ const READ_BYTES_MAX: usize = 8 << 20;
 #[async_trait]
 impl EventLog for Embedded {
     async fn append(&self, batch: Batch) -> Result<Vec<Appended>> {
-        if batch.events.iter().any(|decided| !decided.invocations.is_empty()) {
+        if !batch.events.is_empty() {
             self.disk.check()?;
         }
         let options = self.options.clone();
@@ -76,7 +76,7 @@ impl EventLog for Embedded {
         progress: Progress,
         records: Vec<Arc<Activation>>,
     ) -> Result<()> {
-        let pending = pending.clone();
+        let (pending, seq) = (pending.clone(), pending.seq);
         self.write(move |transaction| {
             let Some((mut row, bytes)) = transaction.pending(&pending)? else {
                 return Err(StoreError::Corrupt(format!("the pending invocation {pending:?} is not there")));
@@ -87,11 +87,13 @@ impl EventLog for Embedded {
             row.invocation.progress = progress;
             transaction.replace_pending(&pending, &row, bytes)
         })
-        .await
+        .await?;
+        self.shared.interrupted.lock().remove(&seq);
+        Ok(())
     }
 
     async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>) -> Result<()> {
-        let pending = pending.clone();
+        let (pending, seq) = (pending.clone(), pending.seq);
         self.write(move |transaction| {
             for record in &records {
                 transaction.put_record(record)?;
@@ -102,7 +104,9 @@ impl EventLog for Embedded {
             }
             Ok(())
         })
-        .await
+        .await?;
+        self.shared.interrupted.lock().remove(&seq);
+        Ok(())
     }
 
     async fn pending(

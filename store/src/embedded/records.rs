@@ -41,7 +41,7 @@ impl ActivationStore for Embedded {
     }
 
     async fn count(&self, query: &ActivationQuery) -> Result<usize> {
-        let query = query.clone();
+        let query = ActivationQuery { limit: usize::MAX, ..query.clone() };
         self.read(move |tables| {
             let mut count = 0;
             walk(tables, &query, |_| {

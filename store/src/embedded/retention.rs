@@ -13,13 +13,24 @@ const STEP: usize = 1000;
 /// Steps of one call; what is left goes with the next.
 const STEPS_MAX: usize = 200;
 
+/// Why rows go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// They are too old.
+    Age,
+    /// They are too many. The engine counts a dropped row's bytes until it compacts, so one step a call must do.
+    Crowd,
+}
+
 impl Embedded {
     /// Drops old events, keys and records. Answers how many rows went.
     pub(super) async fn drop_old(&self, now: Timestamp) -> Result<u64> {
         let mut dropped = 0;
-        for _ in 0..STEPS_MAX {
-            let gone =
-                self.drop_events(now).await? + self.drop_keys(now).await? + self.drop_records(now).await?;
+        for step in 0..STEPS_MAX {
+            let why = if step == 0 { Why::Crowd } else { Why::Age };
+            let gone = self.drop_events(now, why).await?
+                + self.drop_keys(now).await?
+                + self.drop_records(now, why).await?;
             dropped += gone;
             if gone == 0 {
                 break;
@@ -28,11 +39,11 @@ impl Embedded {
         Ok(dropped)
     }
 
-    async fn drop_events(&self, now: Timestamp) -> Result<u64> {
+    async fn drop_events(&self, now: Timestamp, why: Why) -> Result<u64> {
         let (age, bytes) = (self.options.events_age, self.options.events_bytes_max);
         let old: Vec<u64> = self
             .read(move |tables| {
-                let crowded = tables.events.disk_space() > bytes;
+                let crowded = why == Why::Crowd && tables.events.disk_space() > bytes;
                 let mut old = Vec::new();
                 for row in tables.events.iter().take(STEP) {
                     let (key, value) = row.into_inner().map_err(engine)?;
@@ -117,11 +128,11 @@ impl Embedded {
         Ok(())
     }
 
-    async fn drop_records(&self, now: Timestamp) -> Result<u64> {
+    async fn drop_records(&self, now: Timestamp, why: Why) -> Result<u64> {
         let (age, bytes) = (self.options.records_age, self.options.records_bytes_max);
         let old = self
             .read(move |tables| {
-                let crowded = tables.records.disk_space() > bytes;
+                let crowded = why == Why::Crowd && tables.records.disk_space() > bytes;
                 let mut old = super::records::after(tables, 0, STEP)?;
                 old.retain(|(_, record)| crowded || now.since(record.start) > age);
                 Ok(old)

@@ -38,15 +38,7 @@ impl Shared {
     /// Opens the database at `path`.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         let tables = Arc::new(Tables::open(&path)?);
-        let mut entities = HashMap::new();
-        for row in tables.entities.iter() {
-            let (_, value) = row.into_inner().map_err(engine)?;
-            let text = value.get(8..).unwrap_or_default();
-            let entity: Entity = serde_json::from_slice(text)
-                .map_err(|error| StoreError::Corrupt(format!("an entity: {error}")))?;
-            let versioned = Versioned { revision: Revision(number(&value)), entity: Arc::new(entity) };
-            entities.insert(versioned.entity.id().clone(), versioned);
-        }
+        let entities = read_entities(&tables)?;
         let mut interrupted = HashMap::new();
         for row in tables.started.iter() {
             let (key, value) = row.into_inner().map_err(engine)?;
@@ -95,6 +87,7 @@ impl Shared {
             }
         };
         read(&tables)?;
+        *self.entities.write() = read_entities(&tables)?;
         *self.tables.write() = Ok(Arc::new(tables));
         tracing::info!("the database is open again");
         Ok(())
@@ -118,4 +111,17 @@ impl Shared {
         }
         self.last_record.send_if_modified(|last| std::mem::replace(last, last_record) != last_record);
     }
+}
+
+fn read_entities(tables: &Tables) -> Result<HashMap<QualifiedName, Versioned>> {
+    let mut entities = HashMap::new();
+    for row in tables.entities.iter() {
+        let (_, value) = row.into_inner().map_err(engine)?;
+        let text = value.get(8..).unwrap_or_default();
+        let entity: Entity = serde_json::from_slice(text)
+            .map_err(|error| StoreError::Corrupt(format!("an entity: {error}")))?;
+        let versioned = Versioned { revision: Revision(number(&value)), entity: Arc::new(entity) };
+        entities.insert(versioned.entity.id().clone(), versioned);
+    }
+    Ok(entities)
 }

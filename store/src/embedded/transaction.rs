@@ -150,13 +150,16 @@ impl<'a> Transaction<'a> {
         found.map(|bytes| Ok((decode(&bytes)?, bytes.len() as u64))).transpose()
     }
 
-    /// Replaces the row of a pending invocation.
+    /// Replaces the row of a pending invocation, whose present step has been completed.
     pub(super) fn replace_pending(
         &mut self,
         pending: &Pending,
         row: &PendingRow,
         old_bytes: u64,
     ) -> Result<()> {
+        let key = pending_key(pending);
+        self.started.remove(&key);
+        self.batch.remove(&self.tables.started, key);
         self.state.remove_pending(&pending.action, row, old_bytes);
         self.add_pending(pending, row)
     }
@@ -165,9 +168,8 @@ impl<'a> Transaction<'a> {
     pub(super) fn remove_pending(&mut self, pending: &Pending, row: &PendingRow, bytes: u64) {
         self.state.remove_pending(&pending.action, row, bytes);
         let key = pending_key(pending);
-        if self.started.remove(&key).is_none() {
-            self.batch.remove(&self.tables.started, key.clone());
-        }
+        self.started.remove(&key);
+        self.batch.remove(&self.tables.started, key.clone());
         self.batch.remove(&self.tables.pending, key);
     }
 

@@ -58,7 +58,7 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state:
             Ok(request) => request,
             Err(RecvTimeoutError::Timeout) => {
                 if shared.tables().is_err() {
-                    reopen(shared, &mut state);
+                    reopen(shared, &mut state, &mut batch_number);
                 }
                 continue;
             }
@@ -66,7 +66,7 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state:
         };
         let Ok(tables) = shared.tables() else {
             refuse(first, requests, &shared.failure());
-            reopen(shared, &mut state);
+            reopen(shared, &mut state, &mut batch_number);
             continue;
         };
         batch_number += 1;
@@ -88,14 +88,9 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state:
                 tracing::error!(%error, "a write failed: the database is opened again");
                 drop(tables);
                 shared.fail(error.clone());
-                reopen(shared, &mut state);
-                let came_through = shared
-                    .tables()
-                    .and_then(|tables| last_batch(&tables))
-                    .is_ok_and(|last| last == batch_number);
-                if !came_through {
-                    batch_number -= 1;
-                }
+                let failed = batch_number;
+                reopen(shared, &mut state, &mut batch_number);
+                let came_through = shared.tables().is_ok() && batch_number == failed;
                 (!came_through).then_some(error)
             }
         };
@@ -121,12 +116,13 @@ fn refuse(first: Request, requests: &Receiver<Request>, error: &StoreError) {
     }
 }
 
-/// Opens the database anew and rebuilds what the writer keeps of it in memory.
-fn reopen(shared: &Arc<Shared>, state: &mut State) {
+/// Opens the database anew and rebuilds what the writer keeps of it in memory, the number of the last batch too.
+fn reopen(shared: &Arc<Shared>, state: &mut State, batch_number: &mut u64) {
     if let Err(error) = shared.reopen(|tables| {
         // What recovery read may not have been synced by the failed writer.
         tables.db.persist(PersistMode::SyncAll).map_err(engine)?;
         *state = State::read(tables)?;
+        *batch_number = last_batch(tables)?;
         Ok(())
     }) {
         tracing::error!(%error, "the database cannot be opened; trying again");

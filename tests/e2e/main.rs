@@ -1,0 +1,9 @@
+//! The hub as its users have it: a process, real containers, real crashes.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod serve;
