@@ -198,7 +198,6 @@ function warm() {
   process.stderr.write('');
 }
 
-process.env.__OW_EXECUTION_ENV = 'triggerfish/nodejs';
 process.on('unhandledRejection', (reason) => console.error(reason));
 net.createServer({ noDelay: false }, serve).listen({ fd: 3 }, () => {
   idle = setTimeout(warm, IDLE_MS);

@@ -254,7 +254,7 @@ pub(super) fn response(record: &Activation) -> Document {
         .with("success", &(response.status.as_u8() == 0))
 }
 
-/// A whole record; a blocking caller gets it with no logs (contract §1.4.3).
+/// A whole record; a blocking caller gets it with no logs, but for a sequence's, which name its steps (contract §1.4.3).
 pub(super) fn activation(record: &Activation, with_logs: bool) -> Document {
     let none: &[String] = &[];
     Document::new()
@@ -263,7 +263,14 @@ pub(super) fn activation(record: &Activation, with_logs: bool) -> Document {
         .with_some("cause", record.cause.as_ref())
         .with_some("duration", record.duration_ms.as_ref())
         .with_some("end", record.end.as_ref())
-        .with("logs", &if with_logs { record.logs.as_slice() } else { none })
+        .with(
+            "logs",
+            &if with_logs || record.kind().as_deref() == Some("sequence") {
+                record.logs.as_slice()
+            } else {
+                none
+            },
+        )
         .with("name", &record.name)
         .with("namespace", &record.namespace)
         .with("publish", &false)

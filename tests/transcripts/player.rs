@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::matching::{Bindings, difference, filled};
 
 /// How long an `eventually` step may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Pauses before steps keep things apart in time; containers need none here.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 

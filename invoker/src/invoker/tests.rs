@@ -150,7 +150,8 @@ async fn what_cannot_be_made_is_told() {
 #[tokio::test]
 async fn many_jobs_share_the_memory_there_is() {
     let invoker = invoker(Fake::default());
-    let outcomes = futures::future::join_all((0..3000).map(|_| invoker.run(job("python:3", "{}"), || {}))).await;
+    let outcomes =
+        futures::future::join_all((0..3000).map(|_| invoker.run(job("python:3", "{}"), || {}))).await;
     assert!(outcomes.iter().all(|outcome| outcome.response.status == StatusCode::Success));
     invoker.shutdown(Duration::from_secs(5)).await;
 }
