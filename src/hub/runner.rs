@@ -16,6 +16,7 @@ use triggerfish_invoker::Invoker;
 use triggerfish_model::{
     Activation, Clock, Invocation, Progress, QualifiedName, Response, SeqNum, StatusCode,
 };
+use triggerfish_rules_engine::retry::Backoff;
 use triggerfish_store::{EntityStore, EventLog, Pending, StoreError, SubjectStore};
 
 use super::metrics::Metrics;
@@ -26,10 +27,8 @@ use super::waiters::Waiters;
 
 /// How often a run may be started without completing.
 const INTERRUPTIONS_MAX: u32 = 3;
-/// The first pause before a completion that could not be written is tried again; it doubles up to the longest.
-const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// The longest such pause: a full disk is looked at this often.
-const WRITE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(2);
+/// Pauses before a read or write that failed is tried again; a full disk is looked at every two seconds at least.
+const AGAIN: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2) };
 /// Records that a slow `_tail` may be behind before it loses some, and is told so.
 const TAIL_BACKLOG_MAX: usize = 4096;
 
@@ -174,13 +173,13 @@ impl Runner {
         let Some(after) = self.queues.lock().get_mut(action).and_then(Queue::begin_read) else { return };
         let (runner, action) = (self.clone(), action.clone());
         self.tasks.spawn(async move {
-            let mut wait = WRITE_AGAIN_AFTER;
+            let mut failures = 0;
             let found = loop {
                 match runner.parts.log.pending(&action, Some(after), READ_MAX).await {
                     Ok(found) => break found,
                     Err(error) => {
                         tracing::error!(%action, %error, "pending invocations cannot be read; trying again");
-                        if !runner.pause(&mut wait).await {
+                        if !runner.pause(&mut failures).await {
                             return;
                         }
                     }
@@ -230,10 +229,10 @@ impl Runner {
         if self.abandoned.is_cancelled() {
             return;
         }
-        let mut wait = WRITE_AGAIN_AFTER;
+        let mut failures = 0;
         while let Err(error) = self.parts.log.complete(pending, records.clone()).await {
             tracing::error!(action = %pending.action, %error, "a completion cannot be written; trying again");
-            if !self.pause(&mut wait).await {
+            if !self.pause(&mut failures).await {
                 return;
             }
         }
@@ -253,10 +252,10 @@ impl Runner {
         if self.abandoned.is_cancelled() {
             return false;
         }
-        let mut wait = WRITE_AGAIN_AFTER;
+        let mut failures = 0;
         while let Err(error) = self.parts.log.advance(pending, progress.clone(), records.clone()).await {
             tracing::error!(action = %pending.action, %error, "a step cannot be written; trying again");
-            if !self.pause(&mut wait).await {
+            if !self.pause(&mut failures).await {
                 return false;
             }
         }
@@ -268,11 +267,10 @@ impl Runner {
     }
 
     /// Waits before another try; `false` where the hub stops instead.
-    async fn pause(&self, wait: &mut Duration) -> bool {
-        let now = *wait;
-        *wait = (now * 2).min(WRITE_AGAIN_AFTER_MAX);
+    async fn pause(&self, failures: &mut u32) -> bool {
+        *failures += 1;
         tokio::select! {
-            () = tokio::time::sleep(now) => true,
+            () = tokio::time::sleep(AGAIN.delay(*failures, rand::random())) => true,
             () = self.stopping.cancelled() => false,
         }
     }
