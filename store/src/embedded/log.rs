@@ -145,10 +145,9 @@ impl EventLog for Embedded {
     }
 
     async fn pending_actions(&self) -> Result<Vec<(QualifiedName, u64)>> {
-        self.write(|transaction| {
-            Ok(transaction.state.actions.iter().map(|(action, count)| (action.clone(), *count)).collect())
-        })
-        .await
+        self.shared.tables()?;
+        let state = self.shared.state.lock();
+        Ok(state.actions.iter().map(|(action, count)| (action.clone(), *count)).collect())
     }
 
     async fn events(
@@ -200,8 +199,8 @@ impl EventLog for Embedded {
     }
 
     async fn status(&self) -> Result<LogStatus> {
-        let total = self.write(|transaction| Ok(transaction.state.total)).await?;
-        let events = self.read(|tables| Ok(tables.events.approximate_len() as u64)).await?;
+        let events = self.shared.tables()?.events.approximate_len() as u64;
+        let total = self.shared.state.lock().total;
         Ok(LogStatus {
             pending: total.events,
             pending_bytes: total.bytes,

@@ -17,7 +17,10 @@ mod tables;
 mod transaction;
 mod writer;
 
-use std::os::unix::fs::DirBuilderExt;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -33,7 +36,6 @@ use crate::{Result, StoreError};
 use disk::Disk;
 use lock::Lock;
 use shared::Shared;
-use state::State;
 use transaction::Transaction;
 use writer::Request;
 
@@ -109,7 +111,7 @@ pub enum OpenError {
 pub struct Embedded {
     shared: Arc<Shared>,
     options: Options,
-    seal: Seal,
+    seal: Arc<Seal>,
     disk: Disk,
     requests: Mutex<Option<SyncSender<Request>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -119,21 +121,17 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the store in `directory`, which is made where it is missing. Blocks while it recovers.
     pub fn open(directory: &Path, options: Options) -> std::result::Result<Self, OpenError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(OpenError::Directory)?;
+        make_directory(directory).map_err(OpenError::Directory)?;
         let lock = Lock::take(directory)?;
-        let seal = Seal::open(&directory.join("master.key"))?;
-        let shared = Arc::new(Shared::open(directory.join("db"))?);
-        let state = State::read(&*shared.tables()?)?;
-        shared.last_record.send_replace(state.last_record());
+        let seal = Arc::new(Seal::open(&directory.join("master.key"))?);
+        let database = directory.join("db");
+        private_directory(&database).map_err(OpenError::Directory)?;
+        let shared = Arc::new(Shared::open(database)?);
         let (requests, receiver) = sync_channel(REQUESTS_MAX);
         let writers = shared.clone();
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer::run(&receiver, &writers, state))
+            .spawn(move || writer::run(&receiver, &writers))
             .map_err(OpenError::Directory)?;
         Ok(Self {
             shared,
@@ -154,7 +152,7 @@ impl Embedded {
         let (sender, receiver) = oneshot::channel();
         self.submit(Request {
             apply: Box::new(move |transaction| {
-                let answer = transaction.and_then(apply);
+                let answer = transaction.and_then(|transaction| transaction.request(apply));
                 Box::new(move |failure| {
                     let answer = match failure {
                         Some(failure) => answer.and(Err(failure)),
@@ -205,6 +203,17 @@ impl Drop for Embedded {
             tracing::error!("the store's writer broke off");
         }
     }
+}
+
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A directory that only the hub's user may enter, whatever the umask makes of the files in it: the engines open their
+/// files themselves. The data directory may be the user's own (a mount point), so it is left as it is.
+fn private_directory(path: &Path) -> std::io::Result<()> {
+    make_directory(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
 fn closed() -> StoreError {

@@ -1,6 +1,5 @@
 //! Dropping what is older, or more, than the options keep: in bounded steps, oldest first.
 
-use fjall::Keyspace;
 use triggerfish_model::{Event, FeedId, Timestamp};
 
 use crate::{Result, StoreError};
@@ -60,7 +59,7 @@ impl Embedded {
         if count > 0 {
             self.write(move |transaction| {
                 for seq in old {
-                    transaction.batch.remove(&transaction.tables.events, seq.to_be_bytes());
+                    transaction.remove(&transaction.tables.events, seq.to_be_bytes());
                 }
                 Ok(())
             })
@@ -70,7 +69,7 @@ impl Embedded {
     }
 
     async fn drop_keys(&self, now: Timestamp) -> Result<u64> {
-        let counts = self.write(|transaction| Ok(transaction.state.keys.clone())).await?;
+        let counts = self.shared.state.lock().keys.clone();
         let (age, most) = (self.options.keys_age, self.options.keys_per_feed);
         let mut dropped = 0;
         for (feed, count) in counts {
@@ -109,8 +108,8 @@ impl Embedded {
         if count > 0 {
             self.write(move |transaction| {
                 for (order, key) in old {
-                    transaction.batch.remove(&transaction.tables.key_order, order);
-                    transaction.batch.remove(&transaction.tables.keys, key);
+                    transaction.remove(&transaction.tables.key_order, order);
+                    transaction.remove(&transaction.tables.keys, key);
                 }
                 if let Some(kept) = transaction.state.keys.get_mut(&feed) {
                     *kept = kept.saturating_sub(count);
@@ -144,12 +143,11 @@ impl Embedded {
         let count = old.len() as u64;
         self.write(move |transaction| {
             let tables = transaction.tables;
-            let mut remove = |table: &Keyspace, key: Vec<u8>| transaction.batch.remove(table, key);
             for (number, record) in old {
-                remove(&tables.records, number.to_be_bytes().to_vec());
-                remove(&tables.record_ids, record.id.as_bytes().to_vec());
-                remove(&tables.record_times, time_key(&record));
-                remove(&tables.record_names, name_key(&record));
+                transaction.remove(&tables.records, number.to_be_bytes().to_vec());
+                transaction.remove(&tables.record_ids, record.id.as_bytes().to_vec());
+                transaction.remove(&tables.record_times, time_key(&record));
+                transaction.remove(&tables.record_names, name_key(&record));
             }
             Ok(())
         })

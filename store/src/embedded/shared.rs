@@ -11,6 +11,7 @@ use triggerfish_model::{Entity, QualifiedName, Revision, SeqNum};
 
 use crate::{Change, Result, StoreError, Versioned};
 
+use super::state::State;
 use super::tables::{Tables, engine, number};
 use super::transaction::Published;
 use super::writer::Counts;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     /// Runs that a hub before this one had started, with how often.
     pub(super) interrupted: Mutex<HashMap<SeqNum, u32>>,
     pub(super) counts: Counts,
+    /// The writer's counters, with what the batch in the making adds to them. Nobody holds them across a sync.
+    pub(super) state: Mutex<State>,
 }
 
 impl Shared {
@@ -45,14 +48,16 @@ impl Shared {
             let times = value.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
             interrupted.insert(super::tables::pending_of(&key)?.seq, times);
         }
+        let state = State::read(&tables)?;
         Ok(Self {
             path,
             tables: RwLock::new(Ok(tables)),
             entities: RwLock::new(entities),
             changes: broadcast::channel(CHANGES_MAX).0,
-            last_record: watch::Sender::new(0),
+            last_record: watch::Sender::new(state.last_record()),
             interrupted: Mutex::new(interrupted),
             counts: Counts::default(),
+            state: Mutex::new(state),
         })
     }
 

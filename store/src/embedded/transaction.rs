@@ -1,32 +1,51 @@
 //! What one batch of the writer is made of.
 //!
 //! All writes of a batch have the same place in fjall's order, so no key may be written twice in one. What later
-//! requests of the batch may write again (cursors, subscriptions, the notes of started runs) is kept aside and added at
-//! the end.
+//! requests of the batch may write again (cursors, subscriptions, keys of subjects, the notes of started runs) is kept
+//! aside and added at the end.
+//!
+//! Of a request that fails nothing stays in the batch ([`Transaction::request`]): a crash after it finds no half of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use fjall::OwnedWriteBatch as WriteBatch;
-use triggerfish_model::{Activation, Entity, FeedId, Json, QualifiedName, Revision};
+use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, UserKey, UserValue};
+use triggerfish_model::{Activation, ActivationId, Entity, FeedId, Json, Namespace, QualifiedName, Revision};
 
 use crate::{Change, Pending, Precondition, Result, StoreError, Versioned};
 
 use super::state::State;
 use super::tables::{PendingRow, Tables, decode, encode, engine, event_key, name_key, pending_key, time_key};
 
+/// The key of the last batch's number.
+pub(super) const BATCH_NUMBER: &str = "batch";
+
 /// A batch in the making.
 pub(super) struct Transaction<'a> {
     pub(super) tables: &'a Tables,
     pub(super) state: &'a mut State,
-    pub(super) batch: WriteBatch,
+    rows: Vec<Row<'a>>,
     bytes: usize,
     cursors: HashMap<FeedId, Option<Json>>,
     started: HashMap<Vec<u8>, u32>,
     subscriptions: HashMap<FeedId, Option<Vec<u8>>>,
-    keys: HashSet<Vec<u8>>,
-    records: HashSet<triggerfish_model::ActivationId>,
+    subjects: HashMap<Lookup, Option<(Namespace, Vec<u8>)>>,
+    /// Keys of events that this batch accepts, with how many rows were there before.
+    keys: HashMap<Vec<u8>, usize>,
+    /// Records that this batch writes, with how many rows were there before.
+    records: HashMap<ActivationId, usize>,
     published: Published,
+    recount: bool,
+}
+
+/// By what a subject's key is found.
+pub(super) type Lookup = [u8; 32];
+
+/// One row of the batch; without a value it is removed.
+struct Row<'a> {
+    table: &'a Keyspace,
+    key: UserKey,
+    value: Option<UserValue>,
 }
 
 /// What readers may see once the batch is on disk.
@@ -37,24 +56,62 @@ pub(super) struct Published {
 
 /// A finished batch.
 pub(super) struct Finished {
-    pub(super) batch: WriteBatch,
+    /// The rows; `None` where nothing is to be written.
+    pub(super) batch: Option<WriteBatch>,
     pub(super) published: Published,
+    /// The number of the last record, this batch's too.
+    pub(super) last_record: u64,
+    /// Whether the counters must be read from disk again after the write.
+    pub(super) recount: bool,
 }
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(tables: &'a Tables, state: &'a mut State) -> Self {
         Self {
-            batch: tables.batch(),
             tables,
             state,
+            rows: Vec::new(),
             bytes: 0,
             cursors: HashMap::new(),
             started: HashMap::new(),
             subscriptions: HashMap::new(),
-            keys: HashSet::new(),
-            records: HashSet::new(),
+            subjects: HashMap::new(),
+            keys: HashMap::new(),
+            records: HashMap::new(),
             published: Published::default(),
+            recount: false,
         }
+    }
+
+    /// Runs one request of the batch. Where it fails, none of its rows is written.
+    ///
+    /// What is kept aside is not taken back, so a request does nothing that can fail after it.
+    pub(super) fn request<T>(&mut self, apply: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let (rows, bytes, entities) = (self.rows.len(), self.bytes, self.published.entities.len());
+        let answer = apply(self);
+        if answer.is_err() && self.rows.len() > rows {
+            self.rows.truncate(rows);
+            self.bytes = bytes;
+            self.published.entities.truncate(entities);
+            self.keys.retain(|_, before| *before < rows);
+            self.records.retain(|_, before| *before < rows);
+            // The counters have the rows that are gone. They only decide shares, so it does until the write is over.
+            self.recount = true;
+        }
+        answer
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        table: &'a Keyspace,
+        key: impl Into<UserKey>,
+        value: impl Into<UserValue>,
+    ) {
+        self.rows.push(Row { table, key: key.into(), value: Some(value.into()) });
+    }
+
+    pub(super) fn remove(&mut self, table: &'a Keyspace, key: impl Into<UserKey>) {
+        self.rows.push(Row { table, key: key.into(), value: None });
     }
 
     /// Bytes of values so far.
@@ -62,27 +119,42 @@ impl<'a> Transaction<'a> {
         self.bytes
     }
 
-    /// The batch, with all that was kept aside.
-    pub(super) fn finish(mut self) -> Finished {
-        for (feed, cursor) in self.cursors {
-            match cursor {
-                Some(cursor) => self.batch.insert(&self.tables.cursors, feed.0.as_bytes(), cursor.as_str()),
-                None => self.batch.remove(&self.tables.cursors, feed.0.as_bytes()),
+    /// The batch as number `number`, with all that was kept aside.
+    pub(super) fn finish(mut self, number: u64) -> Finished {
+        let tables = self.tables;
+        let set = |rows: &mut Vec<Row<'a>>, table, key: &[u8], value: Option<&[u8]>| {
+            rows.push(Row { table, key: key.into(), value: value.map(Into::into) });
+        };
+        for (feed, cursor) in &self.cursors {
+            let text = cursor.as_ref().map(|cursor| cursor.as_str().as_bytes());
+            set(&mut self.rows, &tables.cursors, feed.0.as_bytes(), text);
+        }
+        for (key, times) in &self.started {
+            set(&mut self.rows, &tables.started, key, Some(&times.to_be_bytes()));
+        }
+        for (feed, sealed) in &self.subscriptions {
+            set(&mut self.rows, &tables.subscriptions, feed.0.as_bytes(), sealed.as_deref());
+        }
+        for (lookup, subject) in &self.subjects {
+            let sealed = subject.as_ref().map(|(_, sealed)| sealed.as_slice());
+            set(&mut self.rows, &tables.subjects, lookup, sealed);
+        }
+        let batch = (!self.rows.is_empty()).then(|| {
+            for (name, number) in self.state.numbers() {
+                set(&mut self.rows, &tables.meta, name.as_bytes(), Some(&number.to_be_bytes()));
             }
-        }
-        for (key, times) in self.started {
-            self.batch.insert(&self.tables.started, key, times.to_be_bytes());
-        }
-        for (feed, subscription) in self.subscriptions {
-            match subscription {
-                Some(bytes) => self.batch.insert(&self.tables.subscriptions, feed.0.as_bytes(), bytes),
-                None => self.batch.remove(&self.tables.subscriptions, feed.0.as_bytes()),
+            set(&mut self.rows, &tables.meta, BATCH_NUMBER.as_bytes(), Some(&number.to_be_bytes()));
+            let mut batch = tables.batch();
+            for Row { table, key, value } in self.rows {
+                match value {
+                    Some(value) => batch.insert(table, key, value),
+                    None => batch.remove(table, key),
+                }
             }
-        }
-        for (name, number) in self.state.numbers() {
-            self.batch.insert(&self.tables.meta, name, number.to_be_bytes());
-        }
-        Finished { batch: self.batch, published: self.published }
+            batch
+        });
+        let last_record = self.state.last_record();
+        Finished { batch, published: self.published, last_record, recount: self.recount }
     }
 
     pub(super) fn set_cursor(&mut self, feed: FeedId, cursor: Option<Json>) {
@@ -93,45 +165,65 @@ impl<'a> Transaction<'a> {
         self.subscriptions.insert(feed, bytes);
     }
 
+    /// Makes `lookup` the one key of a namespace, instead of those in `outdated` and of what this batch has.
+    pub(super) fn set_subject(
+        &mut self,
+        lookup: Lookup,
+        namespace: Namespace,
+        sealed: Vec<u8>,
+        outdated: Vec<Lookup>,
+    ) {
+        for subject in self.subjects.values_mut() {
+            if subject.as_ref().is_some_and(|(of, _)| *of == namespace) {
+                *subject = None;
+            }
+        }
+        for at in outdated {
+            self.subjects.entry(at).or_default();
+        }
+        self.subjects.insert(lookup, Some((namespace, sealed)));
+    }
+
     /// Whether an event of this feed and key was accepted before; notes it as accepted otherwise.
     pub(super) fn is_duplicate(&mut self, feed: FeedId, key: &str) -> Result<bool> {
         let key = event_key(feed, key);
-        if self.keys.contains(&key) || self.tables.keys.contains_key(&key).map_err(engine)? {
+        if self.keys.contains_key(&key) || self.tables.keys.contains_key(&key).map_err(engine)? {
             return Ok(true);
         }
-        self.keys.insert(key);
+        self.keys.insert(key, self.rows.len());
         Ok(false)
     }
 
     /// Keeps an event's key for as long as the options say.
     pub(super) fn put_key(&mut self, feed: FeedId, key: &str, seq: u64, millis: i64) {
         let value = [seq.to_be_bytes(), millis.to_be_bytes()].concat();
-        self.batch.insert(&self.tables.keys, event_key(feed, key), value);
+        self.insert(&self.tables.keys, event_key(feed, key), value);
         let order = [feed.0.as_bytes().as_slice(), &seq.to_be_bytes()].concat();
         let value = [millis.to_be_bytes().as_slice(), key.as_bytes()].concat();
-        self.batch.insert(&self.tables.key_order, order, value);
+        self.insert(&self.tables.key_order, order, value);
         *self.state.keys.entry(feed).or_default() += 1;
     }
 
     pub(super) fn put_event(&mut self, seq: u64, event: &triggerfish_model::Event) -> Result<()> {
         let value = encode(event)?;
         self.bytes += value.len();
-        self.batch.insert(&self.tables.events, seq.to_be_bytes(), value);
+        self.insert(&self.tables.events, seq.to_be_bytes(), value);
         Ok(())
     }
 
     /// Writes a record with its index rows, unless there is one of this id (invariants 4 and 7).
     pub(super) fn put_record(&mut self, record: &Activation) -> Result<()> {
-        if !self.records.insert(record.id) || self.tables.record_number(record.id)?.is_some() {
+        if self.records.contains_key(&record.id) || self.tables.record_number(record.id)?.is_some() {
             return Ok(());
         }
         let value = encode(record)?;
+        self.records.insert(record.id, self.rows.len());
         self.bytes += value.len();
         let number = self.state.take_record().to_be_bytes();
-        self.batch.insert(&self.tables.records, number, value);
-        self.batch.insert(&self.tables.record_ids, record.id.as_bytes(), number);
-        self.batch.insert(&self.tables.record_times, time_key(record), number);
-        self.batch.insert(&self.tables.record_names, name_key(record), number);
+        self.insert(&self.tables.records, number, value);
+        self.insert(&self.tables.record_ids, record.id.as_bytes(), number);
+        self.insert(&self.tables.record_times, time_key(record), number);
+        self.insert(&self.tables.record_names, name_key(record), number);
         Ok(())
     }
 
@@ -140,7 +232,7 @@ impl<'a> Transaction<'a> {
         let value = encode(row)?;
         self.bytes += value.len();
         self.state.add_pending(&pending.action, row, value.len() as u64);
-        self.batch.insert(&self.tables.pending, pending_key(pending), value);
+        self.insert(&self.tables.pending, pending_key(pending), value);
         Ok(())
     }
 
@@ -157,11 +249,12 @@ impl<'a> Transaction<'a> {
         row: &PendingRow,
         old_bytes: u64,
     ) -> Result<()> {
+        self.state.remove_pending(&pending.action, row, old_bytes);
+        self.add_pending(pending, row)?;
         let key = pending_key(pending);
         self.started.remove(&key);
-        self.batch.remove(&self.tables.started, key);
-        self.state.remove_pending(&pending.action, row, old_bytes);
-        self.add_pending(pending, row)
+        self.remove(&self.tables.started, key);
+        Ok(())
     }
 
     /// Takes an invocation off the pending ones.
@@ -169,8 +262,8 @@ impl<'a> Transaction<'a> {
         self.state.remove_pending(&pending.action, row, bytes);
         let key = pending_key(pending);
         self.started.remove(&key);
-        self.batch.remove(&self.tables.started, key.clone());
-        self.batch.remove(&self.tables.pending, key);
+        self.remove(&self.tables.started, key.clone());
+        self.remove(&self.tables.pending, key);
     }
 
     pub(super) fn note_started(&mut self, pending: &Pending, times: u32) {
@@ -205,7 +298,7 @@ impl<'a> Transaction<'a> {
         let revision = Revision(self.state.take_revision());
         self.bytes += text.len();
         let value = [revision.0.to_be_bytes().as_slice(), &text].concat();
-        self.batch.insert(&self.tables.entities, id.to_string(), value);
+        self.insert(&self.tables.entities, id.to_string(), value);
         self.published.entities.push(Change { id, now: Some(Versioned { revision, entity }) });
         Ok(revision)
     }
@@ -220,7 +313,7 @@ impl<'a> Transaction<'a> {
         if written || self.entity(id, cached).is_none_or(|now| now.revision != revision) {
             return Err(StoreError::Conflict);
         }
-        self.batch.remove(&self.tables.entities, id.to_string());
+        self.remove(&self.tables.entities, id.to_string());
         self.published.entities.push(Change { id: id.clone(), now: None });
         Ok(())
     }

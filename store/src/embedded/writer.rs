@@ -20,7 +20,7 @@ use crate::{Result, StoreError};
 use super::shared::Shared;
 use super::state::State;
 use super::tables::{Tables, engine, number};
-use super::transaction::Transaction;
+use super::transaction::{BATCH_NUMBER, Finished, Transaction};
 
 /// Requests that one batch carries; more would make the first of them wait too long.
 const REQUESTS_PER_BATCH: usize = 1024;
@@ -28,8 +28,6 @@ const REQUESTS_PER_BATCH: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
 /// How often a database that failed is tried again.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
-/// The key of the last batch's number.
-const BATCH_NUMBER: &str = "batch";
 
 /// Answers one caller, once its batch is on disk or has failed.
 pub(super) type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
@@ -51,14 +49,14 @@ pub(super) struct Counts {
 }
 
 /// Runs until every sender of `requests` is gone.
-pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state: State) {
+pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>) {
     let mut batch_number = shared.tables().and_then(|tables| last_batch(&tables)).unwrap_or(0);
     loop {
         let first = match requests.recv_timeout(REOPEN_EVERY) {
             Ok(request) => request,
             Err(RecvTimeoutError::Timeout) => {
                 if shared.tables().is_err() {
-                    reopen(shared, &mut state, &mut batch_number);
+                    reopen(shared, &mut batch_number);
                 }
                 continue;
             }
@@ -66,42 +64,69 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>, mut state:
         };
         let Ok(tables) = shared.tables() else {
             refuse(first, requests, &shared.failure());
-            reopen(shared, &mut state, &mut batch_number);
+            reopen(shared, &mut batch_number);
             continue;
         };
-        batch_number += 1;
-        let mut transaction = Transaction::new(&tables, &mut state);
-        let mut replies = vec![(first.apply)(Ok(&mut transaction))];
-        while replies.len() < REQUESTS_PER_BATCH && transaction.bytes() < BATCH_BYTES {
-            let Ok(request) = requests.try_recv() else { break };
-            replies.push((request.apply)(Ok(&mut transaction)));
-        }
-        transaction.batch.insert(&tables.meta, BATCH_NUMBER, batch_number.to_be_bytes());
-        let finish = transaction.finish();
-        fail::fail_point!("store::before_sync");
-        let failure = match finish.batch.commit().map_err(engine) {
-            Ok(()) => {
-                fail::fail_point!("store::after_sync");
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "a write failed: the database is opened again");
-                drop(tables);
-                shared.fail(error.clone());
-                let failed = batch_number;
-                reopen(shared, &mut state, &mut batch_number);
-                let came_through = shared.tables().is_ok() && batch_number == failed;
-                (!came_through).then_some(error)
+        let (finished, replies) = build(first, requests, shared, &tables, batch_number + 1);
+        let mut tables = Some(tables);
+        let failure = match finished.batch {
+            None => None,
+            Some(batch) => {
+                batch_number += 1;
+                fail::fail_point!("store::before_sync");
+                match batch.commit().map_err(engine) {
+                    Ok(()) => {
+                        fail::fail_point!("store::after_sync");
+                        shared.counts.syncs.fetch_add(1, Ordering::Relaxed);
+                        shared.counts.commits.fetch_add(replies.len() as u64, Ordering::Relaxed);
+                        shared.publish(finished.published, finished.last_record);
+                        None
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a write failed: the database is opened again");
+                        shared.fail(error.clone());
+                        drop(tables.take());
+                        let failed = batch_number;
+                        reopen(shared, &mut batch_number);
+                        let came_through = shared.tables().is_ok() && batch_number == failed;
+                        (!came_through).then_some(error)
+                    }
+                }
             }
         };
-        if failure.is_none() {
-            shared.counts.syncs.fetch_add(1, Ordering::Relaxed);
-            shared.counts.commits.fetch_add(replies.len() as u64, Ordering::Relaxed);
-            shared.publish(finish.published, state.last_record());
+        if let Some(tables) = tables.filter(|_| finished.recount) {
+            recount(shared, &tables);
         }
         for reply in replies {
             reply(failure.clone());
         }
+    }
+}
+
+/// Makes a batch of what waits.
+fn build(
+    first: Request,
+    requests: &Receiver<Request>,
+    shared: &Shared,
+    tables: &Tables,
+    number: u64,
+) -> (Finished, Vec<Reply>) {
+    let mut state = shared.state.lock();
+    let mut transaction = Transaction::new(tables, &mut state);
+    let mut replies = vec![(first.apply)(Ok(&mut transaction))];
+    while replies.len() < REQUESTS_PER_BATCH && transaction.bytes() < BATCH_BYTES {
+        let Ok(request) = requests.try_recv() else { break };
+        replies.push((request.apply)(Ok(&mut transaction)));
+    }
+    (transaction.finish(number), replies)
+}
+
+/// Counts what is on disk: a request broke off in the middle, and the counters have what it did not write.
+fn recount(shared: &Shared, tables: &Tables) {
+    match State::read(tables) {
+        Ok(state) => *shared.state.lock() = state,
+        // It is counted when the database is opened again.
+        Err(error) => shared.fail(error),
     }
 }
 
@@ -117,11 +142,11 @@ fn refuse(first: Request, requests: &Receiver<Request>, error: &StoreError) {
 }
 
 /// Opens the database anew and rebuilds what the writer keeps of it in memory, the number of the last batch too.
-fn reopen(shared: &Arc<Shared>, state: &mut State, batch_number: &mut u64) {
+fn reopen(shared: &Arc<Shared>, batch_number: &mut u64) {
     if let Err(error) = shared.reopen(|tables| {
         // What recovery read may not have been synced by the failed writer.
         tables.db.persist(PersistMode::SyncAll).map_err(engine)?;
-        *state = State::read(tables)?;
+        *shared.state.lock() = State::read(tables)?;
         *batch_number = last_batch(tables)?;
         Ok(())
     }) {
