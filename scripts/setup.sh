@@ -5,7 +5,7 @@ set -euo pipefail
 # program or file → package
 wanted=(
   "mosquitto mosquitto" "mosquitto_pub mosquitto-clients" "crun crun" "node nodejs"
-  "python3 python3" "gcc gcc" "git git" "unshare util-linux"
+  "python3 python3" "gcc gcc" "git git" "unshare util-linux" "mkfs.ext4 e2fsprogs"
 )
 missing=()
 for entry in "${wanted[@]}"; do

@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod client;
 pub mod hub;
+pub mod small_disk;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -30,16 +30,30 @@ impl Disk {
             && read_at.is_none_or(|at| at.elapsed() > READING)
         {
             *read_at = Some(Instant::now());
-            match nix::sys::statvfs::statvfs(&self.path) {
-                Ok(stat) => {
-                    self.free.store(stat.blocks_available() * stat.fragment_size(), Ordering::Relaxed)
-                }
+            match self.free_now() {
+                Ok(free) => self.free.store(free, Ordering::Relaxed),
                 Err(error) => {
                     tracing::warn!(path = %self.path.display(), %error, "the free space cannot be read")
                 }
             }
         }
         self.free.load(Ordering::Relaxed)
+    }
+
+    fn free_now(&self) -> nix::Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.path)?;
+        Ok(stat.blocks_available() * stat.fragment_size())
+    }
+
+    /// A failed write with where it failed and how much room there is: mostly, that is why.
+    pub(super) fn explain(&self, error: StoreError) -> StoreError {
+        match (error, self.free_now()) {
+            (StoreError::Unavailable(why), Ok(free)) => {
+                let (path, mb) = (self.path.display(), free >> 20);
+                StoreError::Unavailable(format!("{why} ({mb} MB are free at `{path}`)"))
+            }
+            (error, _) => error,
+        }
     }
 
     /// Refuses new work where less than the reserve is free.

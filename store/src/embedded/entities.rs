@@ -18,7 +18,7 @@ impl EntityStore for Embedded {
     }
 
     async fn put(&self, entity: Entity, when: Precondition) -> Result<Revision> {
-        self.disk.check()?;
+        self.shared.disk.check()?;
         let (shared, entity) = (self.shared.clone(), Arc::new(entity));
         self.write(move |transaction| transaction.put_entity(entity, when, &shared.entities.read())).await
     }

@@ -23,7 +23,7 @@ const READ_BYTES_MAX: usize = 8 << 20;
 impl EventLog for Embedded {
     async fn append(&self, batch: Batch) -> Result<Vec<Appended>> {
         if !batch.events.is_empty() {
-            self.disk.check()?;
+            self.shared.disk.check()?;
         }
         let options = self.options.clone();
         self.write(move |transaction| {
@@ -42,7 +42,7 @@ impl EventLog for Embedded {
     }
 
     async fn invoke(&self, invocation: Invocation) -> Result<Pending> {
-        self.disk.check()?;
+        self.shared.disk.check()?;
         let options = self.options.clone();
         self.write(move |transaction| {
             transaction.state.check_shares(&invocation.namespace, None, &options)?;
@@ -207,7 +207,7 @@ impl EventLog for Embedded {
             events,
             syncs: self.shared.counts.syncs.load(Ordering::Relaxed),
             commits: self.shared.counts.commits.load(Ordering::Relaxed),
-            disk_free_bytes: self.disk.free(),
+            disk_free_bytes: self.shared.disk.free(),
         })
     }
 }

@@ -112,7 +112,6 @@ pub struct Embedded {
     shared: Arc<Shared>,
     options: Options,
     seal: Arc<Seal>,
-    disk: Disk,
     requests: Mutex<Option<SyncSender<Request>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     _lock: Lock,
@@ -126,7 +125,7 @@ impl Embedded {
         let seal = Arc::new(Seal::open(&directory.join("master.key"))?);
         let database = directory.join("db");
         private_directory(&database).map_err(OpenError::Directory)?;
-        let shared = Arc::new(Shared::open(database)?);
+        let shared = Arc::new(Shared::open(database, Disk::new(directory, options.disk_reserve_bytes))?);
         let (requests, receiver) = sync_channel(REQUESTS_MAX);
         let writers = shared.clone();
         let writer = std::thread::Builder::new()
@@ -135,7 +134,6 @@ impl Embedded {
             .map_err(OpenError::Directory)?;
         Ok(Self {
             shared,
-            disk: Disk::new(directory, options.disk_reserve_bytes),
             options,
             seal,
             requests: Mutex::new(Some(requests)),

@@ -11,6 +11,7 @@ use triggerfish_model::{Entity, QualifiedName, Revision, SeqNum};
 
 use crate::{Change, Result, StoreError, Versioned};
 
+use super::disk::Disk;
 use super::state::State;
 use super::tables::{Tables, engine, number};
 use super::transaction::Published;
@@ -24,6 +25,7 @@ const RELEASE: Duration = Duration::from_secs(10);
 /// Shared by all handles of one store.
 pub(super) struct Shared {
     path: PathBuf,
+    pub(super) disk: Disk,
     tables: RwLock<Result<Arc<Tables>>>,
     /// All entities; they are few and read at every event.
     pub(super) entities: RwLock<HashMap<QualifiedName, Versioned>>,
@@ -39,7 +41,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Opens the database at `path`.
-    pub(super) fn open(path: PathBuf) -> Result<Self> {
+    pub(super) fn open(path: PathBuf, disk: Disk) -> Result<Self> {
         let tables = Arc::new(Tables::open(&path)?);
         let entities = read_entities(&tables)?;
         let mut interrupted = HashMap::new();
@@ -51,6 +53,7 @@ impl Shared {
         let state = State::read(&tables)?;
         Ok(Self {
             path,
+            disk,
             tables: RwLock::new(Ok(tables)),
             entities: RwLock::new(entities),
             changes: broadcast::channel(CHANGES_MAX).0,

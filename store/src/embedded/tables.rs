@@ -104,6 +104,7 @@ impl Tables {
 pub(super) fn engine(error: fjall::Error) -> StoreError {
     StoreError::Unavailable(match error {
         fjall::Error::Io(error) => error.to_string(),
+        fjall::Error::Poisoned => "an earlier write to disk failed, in the background".into(),
         other => other.to_string(),
     })
 }

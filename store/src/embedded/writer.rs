@@ -83,6 +83,7 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>) {
                         None
                     }
                     Err(error) => {
+                        let error = shared.disk.explain(error);
                         tracing::error!(%error, "a write failed: the database is opened again");
                         shared.fail(error.clone());
                         drop(tables.take());
@@ -150,6 +151,7 @@ fn reopen(shared: &Arc<Shared>, batch_number: &mut u64) {
         *batch_number = last_batch(tables)?;
         Ok(())
     }) {
+        let error = shared.disk.explain(error);
         tracing::error!(%error, "the database cannot be opened; trying again");
         shared.fail(error);
     }
