@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; `make help` lists all.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/triggerfish/target
 
-.PHONY: help run test lint fmt setup
+.PHONY: help run test bench lint fmt setup
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: ## install what is missing
@@ -10,6 +10,8 @@ run: setup ## build the hub and run it with --dev
 	cargo run --release -- serve --dev
 test: setup ## lints and every test, on the real services
 	@scripts/test.sh
+bench: setup ## the figures, on a release build: BENCH=fires,warm for some of them
+	cargo bench --bench figures
 lint: ## formatting and clippy
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --features failpoints -- -D warnings

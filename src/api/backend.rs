@@ -196,7 +196,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Json, Refusal>;
 
     /// The text of `/metrics`.
-    fn metrics(&self) -> String;
+    async fn metrics(&self) -> String;
 
     /// The state of `/health/ready`.
     async fn readiness(&self) -> Readiness;

@@ -105,8 +105,8 @@ pub(super) fn limits(call: &Call<'_>, namespace: &Namespace) -> Result {
 }
 
 /// `GET /metrics`.
-pub(super) fn metrics(backend: &dyn Backend) -> Reply {
-    let reply = Reply::text(backend.metrics()).without_cors();
+pub(super) async fn metrics(backend: &dyn Backend) -> Reply {
+    let reply = Reply::text(backend.metrics().await).without_cors();
     Reply { content_type: Some("application/openmetrics-text; version=1.0.0; charset=utf-8"), ..reply }
 }
 

@@ -109,7 +109,7 @@ async fn root(api: &Api, parts: &Parts, body: &mut Incoming) -> Result {
     let reply = match path {
         "/" => info::root(),
         "/ping" => Reply::text("pong").without_cors(),
-        "/metrics" => info::metrics(&*api.backend),
+        "/metrics" => info::metrics(&*api.backend).await,
         "/health/live" => info::live(),
         "/health/ready" => info::ready(&*api.backend).await,
         _ => return Err(Problem::method("OPTIONS")),

@@ -173,7 +173,8 @@ impl Backend for Hub {
             .ok_or_else(|| Refusal::Internal("the explanation cannot be written as JSON".into()))
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self) -> String {
+        self.read_gauges().await;
         self.metrics.text()
     }
 

@@ -32,9 +32,14 @@ pub(super) struct Metrics {
     pub(super) syncs: Counter<u64, AtomicU64>,
     pub(super) commits: Counter<u64, AtomicU64>,
     pub(super) disk_free: Gauge<i64>,
-    pub(super) containers: Gauge<i64>,
-    pub(super) containers_busy: Gauge<i64>,
+    pub(super) containers: Family<OfContainers, Gauge<i64>>,
     pub(super) feeds: Family<OfFeeds, Gauge<i64>>,
+}
+
+/// Labels of the containers' gauge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfContainers {
+    pub(super) state: &'static str,
 }
 
 /// Labels of the feeds' gauge.
@@ -89,8 +94,7 @@ impl Metrics {
                 "Free space of the data directory's file system",
                 Gauge::default()
             ),
-            containers: metric!("containers", "Containers there are", Gauge::default()),
-            containers_busy: metric!("containers_busy", "Containers that run something", Gauge::default()),
+            containers: metric!("containers", "Containers by state", Family::default()),
             feeds: metric!("feeds", "Feeds by state", Family::default()),
             registry,
         }

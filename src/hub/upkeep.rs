@@ -1,15 +1,13 @@
-//! What the hub does on its own from time to time: retention, and gauges.
+//! What the hub does on its own from time to time, and the gauges that are read when somebody asks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Hub;
-use super::metrics::OfFeeds;
+use super::metrics::{OfContainers, OfFeeds};
 
 /// How often old events, keys and records are dropped.
 const TRUNCATE_EVERY: Duration = Duration::from_secs(60);
-/// How often gauges are read.
-const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
 impl Hub {
     pub(super) fn start_upkeep(self: &Arc<Self>) {
@@ -20,7 +18,6 @@ impl Hub {
                 Err(error) => tracing::warn!(%error, "old rows cannot be dropped; trying again in a minute"),
             }
         });
-        self.every(GAUGES_EVERY, |hub| async move { hub.read_gauges().await });
     }
 
     /// Runs `work` every `period` until the hub stops. The task holds no strong reference between runs.
@@ -41,7 +38,7 @@ impl Hub {
         });
     }
 
-    /// Brings the gauges up to date.
+    /// Brings the gauges up to date, for whoever asks for the metrics.
     pub(super) async fn read_gauges(&self) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let (running, waiting) = self.runner.load();
@@ -57,9 +54,17 @@ impl Hub {
             Err(error) => tracing::warn!(%error, "the log's status cannot be read"),
         }
         let census = self.invoker.census();
-        let idle = census.prewarmed + census.ready + census.paused;
-        self.metrics.containers.set(gauge((census.starting + census.running + idle) as u64));
-        self.metrics.containers_busy.set(gauge(census.running as u64));
+        let states = [
+            ("starting", census.starting),
+            ("prewarmed", census.prewarmed),
+            ("running", census.running),
+            ("ready", census.ready),
+            ("paused", census.paused),
+            ("removing", census.removing),
+        ];
+        for (state, count) in states {
+            self.metrics.containers.get_or_create(&OfContainers { state }).set(gauge(count as u64));
+        }
         self.metrics.feeds.clear();
         for (_, status) in self.feeds.statuses() {
             let state = serde_json::to_value(status.state).unwrap_or_default();

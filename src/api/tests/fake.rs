@@ -304,7 +304,7 @@ impl Backend for Fake {
         Ok(Json::from(serde_json::json!({ "trigger": trigger, "rule": rule, "event": sample })))
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self) -> String {
         "# EOF\n".to_owned()
     }
 
