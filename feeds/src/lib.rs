@@ -7,6 +7,7 @@
 mod body;
 pub mod catalogue;
 pub mod lifecycle;
+mod mqtt;
 pub mod provider;
 mod runner;
 mod schedule;

@@ -32,6 +32,8 @@ pub struct FeedBatch<C> {
     pub cursor: C,
     /// What the remote side sent and the feed refuses for good (too large, not readable), with why.
     pub refused: Vec<String>,
+    /// Redelivered events that the provider recognised and left out.
+    pub duplicates: u64,
 }
 
 /// Why a feed does not go on. Texts name the remote side and what was tried, and never hold a secret.
@@ -113,6 +115,17 @@ pub trait FeedProvider: Send + Sync + 'static {
         cursor: Option<Self::Cursor>,
         context: &FeedContext,
     ) -> Result<Self::Connection, FeedError>;
+
+    /// What names the thing that the remote side keeps for the feed while it is away (a session, a consumer group), where
+    /// there is such a thing. Other parameters that give the same name go on with it.
+    fn keeps(&self, _params: &Self::Params, _feed: FeedId) -> Option<String> {
+        None
+    }
+
+    /// Lets the remote side forget what [`Self::keeps`] names; called when no connection of the feed is left.
+    async fn forget(&self, _params: &Self::Params, _feed: FeedId) -> Result<(), FeedError> {
+        Ok(())
+    }
 }
 
 /// A connection to the remote side.
@@ -127,6 +140,12 @@ pub trait FeedConnection: Send + 'static {
 
     /// All up to `cursor` is durable: acknowledge it upstream.
     async fn ack(&mut self, cursor: &Self::Cursor) -> Result<(), FeedError>;
+
+    /// Keeps the connection alive while the hub has no room and calls neither `next` nor `ack`; gives the error that ends
+    /// it. Cancel-safe.
+    async fn tend(&mut self) -> FeedError {
+        std::future::pending().await
+    }
 
     /// Events that wait at the remote side, where it tells.
     fn lag(&self) -> Option<u64> {

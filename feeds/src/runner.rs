@@ -14,6 +14,11 @@ use crate::catalogue::{DynBatch, DynConnection, DynProvider};
 use crate::provider::{FeedContext, FeedError, FeedEvent};
 use crate::supervisor::Status;
 
+/// How long an acknowledgement may take to be sent; a remote side that takes none for so long is gone.
+const ACK_MAX: Duration = Duration::from_secs(10);
+/// How long a goodbye may take; it is a courtesy.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
@@ -101,8 +106,10 @@ pub(crate) async fn run(
     };
     status.set(FeedState::Running);
     let over = pump(&mut *connection, subscription, intake, status, stop).await;
-    if let Over::Stopped = over {
-        connection.close().await;
+    if let Over::Stopped = over
+        && tokio::time::timeout(CLOSE_MAX, connection.close()).await.is_err()
+    {
+        tracing::debug!(trigger = %subscription.trigger, "a feed's goodbye took too long and was left out");
     }
     over
 }
@@ -129,15 +136,15 @@ async fn pump(
             Err(error @ FeedError::Ended { .. }) => return Over::Ended(error),
             Err(error) => return Over::Failed(error),
         };
-        status.refused(&batch.refused);
         let cursor = batch.cursor.clone();
         let writing = write(subscription, batch, intake, status);
         tokio::pin!(writing);
         let written = loop {
+            let aside = aside(connection, &ahead);
             tokio::select! {
                 biased;
                 written = &mut writing => break written,
-                next = connection.next(), if ahead.is_none() => ahead = Some(next),
+                next = aside => ahead = Some(next),
                 () = stop.cancelled() => return Over::Stopped,
             }
         };
@@ -145,11 +152,28 @@ async fn pump(
             return over;
         }
         fail::fail_point!("feed::before_ack");
-        if let Err(error) = connection.ack(&cursor).await {
-            return Over::Failed(error);
+        match tokio::time::timeout(ACK_MAX, connection.ack(&cursor)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Over::Failed(error),
+            Err(_) => {
+                let text = format!("the remote side took no acknowledgement within {ACK_MAX:?}");
+                return Over::Failed(FeedError::Unavailable(text));
+            }
         }
         fail::fail_point!("feed::acked");
         status.lag(connection.lag());
+    }
+}
+
+/// What a connection does beside a write: it reads one batch ahead, and then only stays alive.
+async fn aside(
+    connection: &mut dyn DynConnection,
+    ahead: &Option<Result<DynBatch, FeedError>>,
+) -> Result<DynBatch, FeedError> {
+    match ahead {
+        None => connection.next().await,
+        Some(Ok(_)) => Err(connection.tend().await),
+        Some(Err(_)) => std::future::pending().await,
     }
 }
 
@@ -163,8 +187,9 @@ async fn write(
     loop {
         // Payloads are shared text, so keeping the batch for another try costs little.
         match intake.deliver(subscription, batch.events.clone(), Some(batch.cursor.clone())).await {
-            Ok(delivered) => {
-                status.delivered(delivered);
+            Ok(Delivered { accepted, duplicates }) => {
+                status.delivered(Delivered { accepted, duplicates: duplicates + batch.duplicates });
+                status.refused(&batch.refused);
                 return Ok(());
             }
             Err(IntakeError::Busy { retry_after, why }) => {

@@ -27,6 +27,9 @@ const PAUSE_REFUSED: Duration = Duration::from_secs(60);
 /// A feed that ran this long starts again with the first pause.
 const STABLE: Duration = Duration::from_secs(60);
 
+/// How long the remote side of a feed that is gone may take to forget it; whoever deletes the feed waits for that.
+const FORGET_MAX: Duration = Duration::from_secs(5);
+
 /// Limits of all feeds.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -163,6 +166,7 @@ impl Supervisor {
         if let Some(before) = &before {
             before.stop.cancel();
         }
+        let before = before.map(|before| farewell(before, subscription.clone()));
         let provider = match catalogue::feed(&subscription.feed).map(|feed| feed.engine.clone()) {
             Some(Engine::Read(provider)) if state == FeedState::Connecting => provider,
             provider => {
@@ -172,7 +176,7 @@ impl Supervisor {
                 // Nothing runs, but what ran before may still be saying goodbye, and whoever comes next waits for it.
                 match before {
                     Some(before) => drop(self.tasks.spawn(async move {
-                        before.over.cancelled().await;
+                        before.await;
                         over.cancel();
                     })),
                     None => over.cancel(),
@@ -192,18 +196,19 @@ impl Supervisor {
         self.tasks.spawn(async move {
             let _over = over.drop_guard();
             if let Some(before) = before {
-                before.over.cancelled().await;
+                before.await;
             }
             task.run().await;
         });
     }
 
-    /// Ends a feed and forgets it.
+    /// Ends a feed and forgets it, and lets its remote side forget it where that can be done at once.
     pub async fn remove(&self, id: FeedId) {
         let running = self.feeds.lock().remove(&id);
         if let Some(running) = running {
             running.stop.cancel();
             running.over.cancelled().await;
+            forget(&running.subscription).await;
         }
     }
 
@@ -259,6 +264,34 @@ impl Supervisor {
             tracing::warn!(feeds = self.tasks.len(), "feeds were cut off: they did not end in time");
         }
     }
+}
+
+fn provider(subscription: &Subscription) -> Option<Arc<dyn DynProvider>> {
+    match catalogue::feed(&subscription.feed).map(|feed| feed.engine.clone()) {
+        Some(Engine::Read(provider)) => Some(provider),
+        Some(Engine::Hook(_)) | None => None,
+    }
+}
+
+/// Waits for the end of what ran before `after`. What its remote side keeps and `after` does not go on with is forgotten.
+async fn farewell(before: Running, after: Arc<Subscription>) {
+    before.over.cancelled().await;
+    let keeps = |it: &Subscription| provider(it).and_then(|provider| provider.keeps(&it.params, it.id));
+    if keeps(&before.subscription) != keeps(&after) {
+        forget(&before.subscription).await;
+    }
+}
+
+/// Lets the remote side forget a feed. Where it cannot be told, what it keeps stays until it expires there.
+async fn forget(subscription: &Subscription) {
+    let Some(provider) = provider(subscription) else { return };
+    let forgetting = provider.forget(&subscription.params, subscription.id);
+    let error = match tokio::time::timeout(FORGET_MAX, forgetting).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {FORGET_MAX:?}"),
+    };
+    tracing::warn!(trigger = %subscription.trigger, error, "the remote side of a feed that is gone was not told");
 }
 
 /// One feed's task.

@@ -231,7 +231,7 @@ impl FeedConnection for Ticker {
         self.given.push_back(due);
         let key = Some(EventKey::new(&due.as_millis().to_string()));
         let events = vec![FeedEvent { key, payload: self.payload.clone() }];
-        Ok(FeedBatch { events, cursor: self.at, refused: Vec::new() })
+        Ok(FeedBatch { events, cursor: self.at, refused: Vec::new(), duplicates: 0 })
     }
 
     async fn ack(&mut self, cursor: &TickCursor) -> Result<(), FeedError> {

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use triggerfish_model::{Json, JsonObject, QualifiedName, Timestamp};
+use triggerfish_model::{FeedId, Json, JsonObject, QualifiedName, Timestamp};
 
 use crate::provider::{
-    FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, HookError, HookProvider, HookRequest,
-    ParamError,
+    FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, HookError, HookProvider,
+    HookRequest, ParamError,
 };
 
 /// Declares the feeds: a module each, whose `feed()` gives its [`Feed`].
@@ -22,7 +22,7 @@ macro_rules! catalogue {
     };
 }
 
-catalogue!(alarm, interval, once, webhook);
+catalogue!(alarm, interval, mqtt, once, webhook);
 
 /// One feed of the catalogue.
 pub struct Feed {
@@ -107,6 +107,7 @@ pub(crate) struct DynBatch {
     pub(crate) events: Vec<FeedEvent>,
     pub(crate) cursor: Json,
     pub(crate) refused: Vec<String>,
+    pub(crate) duplicates: u64,
 }
 
 /// A [`FeedProvider`] over JSON.
@@ -120,6 +121,14 @@ pub(crate) trait DynProvider: Send + Sync {
         cursor: Option<Json>,
         context: &FeedContext,
     ) -> Result<Box<dyn DynConnection>, FeedError>;
+
+    fn keeps(&self, _params: &JsonObject, _feed: FeedId) -> Option<String> {
+        None
+    }
+
+    async fn forget(&self, _params: &JsonObject, _feed: FeedId) -> Result<(), FeedError> {
+        Ok(())
+    }
 }
 
 /// A [`FeedConnection`] over JSON.
@@ -127,6 +136,9 @@ pub(crate) trait DynProvider: Send + Sync {
 pub(crate) trait DynConnection: Send {
     async fn next(&mut self) -> Result<DynBatch, FeedError>;
     async fn ack(&mut self, cursor: &Json) -> Result<(), FeedError>;
+    async fn tend(&mut self) -> FeedError {
+        std::future::pending().await
+    }
     fn lag(&self) -> Option<u64>;
     async fn close(&mut self);
 }
@@ -170,6 +182,15 @@ impl<P: FeedProvider> DynProvider for P {
         let connection = FeedProvider::connect(self, &params, cursor, context).await?;
         Ok(Box::new(Erased { connection, given: std::collections::VecDeque::new() }))
     }
+
+    fn keeps(&self, params: &JsonObject, feed: FeedId) -> Option<String> {
+        FeedProvider::keeps(self, &read(params).ok()?, feed)
+    }
+
+    async fn forget(&self, params: &JsonObject, feed: FeedId) -> Result<(), FeedError> {
+        let params = read(params).map_err(|error| FeedError::Invalid(error.0))?;
+        FeedProvider::forget(self, &params, feed).await
+    }
 }
 
 impl<P: HookProvider> DynHook for P {
@@ -201,11 +222,11 @@ where
     C::Cursor: serde::Serialize + Send + Sync,
 {
     async fn next(&mut self) -> Result<DynBatch, FeedError> {
-        let batch = self.connection.next().await?;
-        let cursor = Json::of(&batch.cursor)
+        let FeedBatch { events, cursor: typed, refused, duplicates } = self.connection.next().await?;
+        let cursor = Json::of(&typed)
             .ok_or_else(|| FeedError::Invalid("the feed's cursor cannot be written as JSON".into()))?;
-        self.given.push_back((cursor.clone(), batch.cursor));
-        Ok(DynBatch { events: batch.events, cursor, refused: batch.refused })
+        self.given.push_back((cursor.clone(), typed));
+        Ok(DynBatch { events, cursor, refused, duplicates })
     }
 
     async fn ack(&mut self, cursor: &Json) -> Result<(), FeedError> {
@@ -215,6 +236,10 @@ where
             }
         }
         Err(FeedError::Invalid("a cursor was acknowledged that was not given".into()))
+    }
+
+    async fn tend(&mut self) -> FeedError {
+        self.connection.tend().await
     }
 
     fn lag(&self) -> Option<u64> {

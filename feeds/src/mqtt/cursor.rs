@@ -8,11 +8,11 @@ use sha2::Digest as _;
 /// 48 bits of SHA-256 over topic and payload. It only confirms what flag and packet id say already, so it may be short;
 /// with the id an entry takes 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digest(pub [u8; 6]);
+pub(crate) struct Digest(pub(crate) [u8; 6]);
 
 impl Digest {
     /// The digest of a message.
-    pub fn of(topic: &[u8], payload: &[u8]) -> Self {
+    pub(crate) fn of(topic: &[u8], payload: &[u8]) -> Self {
         let mut hash = sha2::Sha256::new();
         hash.update((topic.len() as u64).to_le_bytes());
         hash.update(topic);
@@ -24,28 +24,28 @@ impl Digest {
 
 /// A delivery that is durable but that the broker may still send again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open {
+pub(crate) struct Open {
     /// Its packet id.
-    pub id: u16,
+    pub(crate) id: u16,
     /// 1 or 2.
-    pub qos: u8,
+    pub(crate) qos: u8,
     /// What it held.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
 }
 
 /// Where an MQTT feed goes on after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// Which session it belongs to: broker and client id. Another session's ids mean nothing here.
-    pub session: String,
+    pub(crate) session: String,
     /// Counts batches.
-    pub number: u64,
-    /// The filters that the broker's session is subscribed to.
-    pub topics: Vec<String>,
+    pub(crate) number: u64,
+    /// The filters that the broker's session is subscribed to, with the QoS.
+    pub(crate) topics: Vec<(String, u8)>,
     /// What may come again; 9 bytes each, base64.
     #[serde(serialize_with = "pack", deserialize_with = "unpack")]
-    pub open: Vec<Open>,
+    pub(crate) open: Vec<Open>,
 }
 
 fn pack<S: Serializer>(open: &[Open], serializer: S) -> Result<S::Ok, S::Error> {
@@ -88,7 +88,7 @@ mod tests {
             Open { id: 65_535, qos: 2, digest: Digest::of(b"ab", b"") },
         ];
         assert_ne!(open[0].digest, open[1].digest, "topic and payload are told apart");
-        let cursor = Cursor { session: "s".into(), number: 7, topics: vec!["t/#".into()], open };
+        let cursor = Cursor { session: "s".into(), number: 7, topics: vec![("t/#".into(), 1)], open };
         let text = serde_json::to_string(&cursor).unwrap();
         assert_eq!(serde_json::from_str::<Cursor>(&text).unwrap(), cursor);
         assert!(serde_json::from_str::<Cursor>(&text.replace("\"open\":\"", "\"open\":\"AA")).is_err());

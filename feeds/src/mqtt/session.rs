@@ -13,27 +13,27 @@ use super::cursor::{Cursor, Digest, Open};
 
 /// Deliveries emitted but not yet durable, above which no more are read; also the receive maximum told to a v5 broker.
 /// It covers several batches of [`BATCH_EVENTS_MAX`] in the making, and keeps a cursor at some 16 KB.
-pub const HELD_MAX: usize = 1_000;
+pub(crate) const HELD_MAX: usize = 1_000;
 
 /// Events in one batch, so that one durable write is shared by many but none waits long for its neighbours.
-pub const BATCH_EVENTS_MAX: usize = 256;
+pub(crate) const BATCH_EVENTS_MAX: usize = 256;
 
 /// A message as the broker sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// 0, 1 or 2.
-    pub qos: u8,
+    pub(crate) qos: u8,
     /// The packet id; 0 with QoS 0.
-    pub id: u16,
+    pub(crate) id: u16,
     /// Whether the broker says that it may have sent this before.
-    pub dup: bool,
+    pub(crate) dup: bool,
     /// Digest of topic and payload.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
 }
 
 /// A packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// QoS 1: taken.
     PubAck(u16),
     /// QoS 2: taken.
@@ -74,7 +74,7 @@ struct Sealed {
 
 /// The machine.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     number: u64,
     entries: BTreeMap<u16, Entry>,
     /// Replies that the batch in the making will allow.
@@ -93,7 +93,7 @@ pub struct Session {
 impl Session {
     /// The machine of a new connection. `resumed` says whether the broker still has the session; without it nothing that
     /// the cursor remembers can come again.
-    pub fn new(cursor: &Cursor, resumed: bool) -> Self {
+    pub(crate) fn new(cursor: &Cursor, resumed: bool) -> Self {
         let open = if resumed { cursor.open.as_slice() } else { &[] };
         let entry = |open: &Open| Entry { qos: open.qos, digest: open.digest, stage: Stage::Recovered };
         Self {
@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Takes a delivery. `true` where it is new and has to be emitted with the next batch.
-    pub fn receive(&mut self, delivery: Delivery, out: &mut Vec<Reply>) -> bool {
+    pub(crate) fn receive(&mut self, delivery: Delivery, out: &mut Vec<Reply>) -> bool {
         let Delivery { qos, id, dup, digest } = delivery;
         if qos > 0
             && let Some(known) = self.entries.get(&id).copied()
@@ -136,8 +136,9 @@ impl Session {
         if known.qos != qos || known.digest != digest {
             return false;
         }
-        // An id that was not acknowledged on this connection cannot have been given to another message.
-        known.stage == Stage::Held || dup || (qos == 2 && known.stage != Stage::Recovered)
+        // An id that was not acknowledged on this connection cannot have been given to another message; neither can one of
+        // QoS 2 that is in the cursor, since it leaves that before PUBCOMP.
+        known.stage == Stage::Held || dup || qos == 2
     }
 
     fn answer_repeated(&mut self, id: u16, known: Entry, out: &mut Vec<Reply>) {
@@ -156,7 +157,7 @@ impl Session {
 
     /// Takes a PUBREL. An id that is not open was forgotten durably before, and is confirmed at once: answering it with an
     /// error is what makes other clients reconnect for ever.
-    pub fn release(&mut self, id: u16, out: &mut Vec<Reply>) {
+    pub(crate) fn release(&mut self, id: u16, out: &mut Vec<Reply>) {
         match self.entries.get_mut(&id) {
             Some(entry) if entry.qos == 2 => {
                 if entry.stage != Stage::Releasing {
@@ -169,8 +170,8 @@ impl Session {
     }
 
     /// Takes a PINGRESP: the acknowledgements sent before that ping have arrived.
-    pub fn pong(&mut self, out: &mut Vec<Reply>) {
-        self.pings_answered = self.pings_sent;
+    pub(crate) fn pong(&mut self, out: &mut Vec<Reply>) {
+        self.pings_answered = (self.pings_answered + 1).min(self.pings_sent);
         let answered = self.pings_answered;
         let before = self.entries.len();
         self.entries.retain(|_, entry| match entry.stage {
@@ -185,8 +186,14 @@ impl Session {
         }
     }
 
+    /// Sends a ping, whatever is under way: the broker must hear something from time to time.
+    pub(crate) fn keep_alive(&mut self, out: &mut Vec<Reply>) {
+        self.pings_sent += 1;
+        out.push(Reply::Ping);
+    }
+
     /// Sends a ping, unless one is under way (its answer will send the next where one is needed).
-    pub fn ping(&mut self, out: &mut Vec<Reply>) {
+    pub(crate) fn ping(&mut self, out: &mut Vec<Reply>) {
         if self.pings_sent == self.pings_answered {
             self.pings_sent += 1;
             out.push(Reply::Ping);
@@ -194,32 +201,32 @@ impl Session {
     }
 
     /// Whether a ping waits for its answer.
-    pub fn awaits_pong(&self) -> bool {
+    pub(crate) fn awaits_pong(&self) -> bool {
         self.pings_sent > self.pings_answered
     }
 
     /// Whether the batch in the making must be written even without an event in it: replies wait for it.
-    pub fn wants_seal(&self) -> bool {
+    pub(crate) fn wants_seal(&self) -> bool {
         !self.making.is_empty()
     }
 
     /// Whether an idle moment should be used to write a smaller cursor.
-    pub fn wants_trim(&self) -> bool {
+    pub(crate) fn wants_trim(&self) -> bool {
         self.trimmable && self.sealed.is_empty()
     }
 
     /// Whether more may be read from the broker.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.held < HELD_MAX && self.making_held < BATCH_EVENTS_MAX
     }
 
     /// Deliveries recognised as repeated since the last call.
-    pub fn take_duplicates(&mut self) -> u64 {
+    pub(crate) fn take_duplicates(&mut self) -> u64 {
         std::mem::take(&mut self.duplicates)
     }
 
     /// Ends the batch in the making, and gives the cursor that belongs to it.
-    pub fn seal(&mut self) -> Cursor {
+    pub(crate) fn seal(&mut self) -> Cursor {
         self.number += 1;
         self.trimmable = false;
         let replies = std::mem::take(&mut self.making);
@@ -235,7 +242,7 @@ impl Session {
     }
 
     /// The cursor of that number is durable, and with it all before it: sends what they allow.
-    pub fn durable(&mut self, number: u64, out: &mut Vec<Reply>) {
+    pub(crate) fn durable(&mut self, number: u64, out: &mut Vec<Reply>) {
         // With a ping under way, only the one after it proves what is sent now.
         let ping = self.pings_sent + 1;
         let mut acked = false;

@@ -77,3 +77,31 @@ fn only_a_ping_sent_after_the_acknowledgement_proves_it() {
     assert_eq!(session.seal().open.len(), 0);
     assert_eq!(out, [Reply::Ping, Reply::PubAck(7), Reply::Ping]);
 }
+
+#[test]
+fn a_ping_to_keep_alive_proves_nothing_that_was_sent_after_it() {
+    let (mut session, mut out) = (Session::new(&Cursor::default(), false), vec![]);
+    session.ping(&mut out);
+    session.keep_alive(&mut out);
+    session.receive(message(1, 7, false, b"x"), &mut out);
+    let number = session.seal().number;
+    session.durable(number, &mut out);
+    session.pong(&mut out);
+    session.pong(&mut out);
+    assert_eq!(session.seal().open.len(), 1, "both pings were sent before the acknowledgement");
+    assert!(session.awaits_pong(), "another one is on its way to prove it");
+    session.pong(&mut out);
+    assert_eq!(session.seal().open.len(), 0);
+}
+
+#[test]
+fn a_repeated_delivery_of_qos_2_needs_no_flag() {
+    let (mut first, mut out) = (Session::new(&Cursor::default(), false), vec![]);
+    first.receive(message(2, 7, false, b"x"), &mut out);
+    let cursor = first.seal();
+    assert!(!Session::new(&cursor, true).receive(message(2, 7, false, b"x"), &mut out));
+    assert!(
+        Session::new(&cursor, true).receive(message(2, 7, true, b"y"), &mut out),
+        "other content is in doubt"
+    );
+}

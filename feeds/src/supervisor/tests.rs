@@ -50,7 +50,12 @@ impl DynConnection for From {
         self.at += 1;
         let event =
             FeedEvent { key: Some(EventKey::new(&self.at.to_string())), payload: JsonObject::empty() };
-        Ok(DynBatch { events: vec![event], cursor: Json::of(&self.at).unwrap(), refused: Vec::new() })
+        Ok(DynBatch {
+            events: vec![event],
+            cursor: Json::of(&self.at).unwrap(),
+            refused: Vec::new(),
+            duplicates: 0,
+        })
     }
 
     async fn ack(&mut self, _: &Json) -> Result<(), FeedError> {

@@ -1,0 +1,468 @@
+//! A connection to an MQTT broker, driving the session machine.
+//!
+//! It reads only when asked for a batch and while there is room, so a hub without room slows the broker down instead of
+//! filling memory. What is read is acknowledged in [`FeedConnection::ack`] alone. Dropped at any moment it loses nothing:
+//! the broker keeps the session and sends again what was not acknowledged.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use futures::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::Instant;
+use triggerfish_model::{Json, JsonObject};
+
+use super::cursor::{Cursor, Digest};
+use super::session::{Delivery, HELD_MAX, Reply, Session};
+use super::settings::{Settings, Version};
+use super::transport::{self, STEP_MAX, Stream};
+use super::wire::{self, Decoder, Incoming, KEEP_ALIVE_S, Message, WireError};
+use crate::body;
+use crate::provider::{FeedBatch, FeedConnection, FeedError, FeedEvent};
+
+/// Payload bytes in one batch, above which no more are read into it: a batch, the one being written and the packet being
+/// read are what a feed holds in memory.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Bytes asked of the socket at once.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes that wait to be sent, above which nothing more is read: a broker that does not read gets no answers to give.
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// How long nothing is sent before a ping: half of what the broker was told.
+const PING_AFTER: Duration = Duration::from_secs(KEEP_ALIVE_S as u64 / 2);
+/// How long a broker that is being read may stay silent while a ping waits for its answer.
+const PONG_MAX: Duration = Duration::from_secs(KEEP_ALIVE_S as u64);
+/// A feed without messages for so long writes down a smaller cursor.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// The two ends of a stream and what is on its way through them.
+struct Link {
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    decoder: Decoder,
+    input: BytesMut,
+    output: BytesMut,
+    flushed: bool,
+    last_sent: Instant,
+    last_received: Instant,
+    peer: String,
+}
+
+/// Why a wait is over.
+enum Woken {
+    /// Something was sent or read, or nothing for as long as was asked.
+    Other,
+    /// The broker must hear something.
+    PingDue,
+}
+
+impl Link {
+    async fn open(settings: &Settings, payload_bytes_max: usize) -> Result<Self, FeedError> {
+        let stream = transport::connect(settings).await?;
+        let (reader, writer) = tokio::io::split(stream);
+        Ok(Self {
+            reader,
+            writer,
+            decoder: Decoder::new(settings.version, payload_bytes_max),
+            input: BytesMut::with_capacity(READ_BYTES),
+            output: BytesMut::new(),
+            flushed: true,
+            last_sent: Instant::now(),
+            last_received: Instant::now(),
+            peer: settings.peer(),
+        })
+    }
+
+    fn broken(&self, error: &std::io::Error) -> FeedError {
+        FeedError::Unavailable(format!("the connection to the MQTT broker {} broke off: {error}", self.peer))
+    }
+
+    fn garbled(&self, error: &WireError) -> FeedError {
+        FeedError::Unavailable(format!("the MQTT broker {} sent {error}", self.peer))
+    }
+
+    fn closed(&self) -> FeedError {
+        FeedError::Unavailable(format!("the MQTT broker {} closed the connection", self.peer))
+    }
+
+    fn decode(&mut self) -> Result<Option<Incoming>, FeedError> {
+        self.decoder.decode(&mut self.input).map_err(|error| self.garbled(&error))
+    }
+
+    /// Sends all that waits. Cancel-safe: what was not sent still waits.
+    async fn flush(&mut self) -> Result<(), FeedError> {
+        while self.output.has_remaining() || !self.flushed {
+            self.write_some().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_some(&mut self) -> Result<(), FeedError> {
+        let written = send(&mut self.writer, &mut self.output, &mut self.flushed).await;
+        self.last_sent = Instant::now();
+        written.map_err(|error| self.broken(&error))
+    }
+
+    /// Reads what has arrived, without waiting. `false` where nothing has.
+    fn read_arrived(&mut self) -> Result<bool, FeedError> {
+        self.input.reserve(READ_BYTES);
+        match self.reader.read_buf(&mut self.input).now_or_never() {
+            None => Ok(false),
+            Some(Ok(0)) => Err(self.closed()),
+            Some(Ok(_)) => {
+                self.last_received = Instant::now();
+                Ok(true)
+            }
+            Some(Err(error)) => Err(self.broken(&error)),
+        }
+    }
+
+    /// Sends, and reads where `reads`, until something moved, `PING_AFTER` passed since the last packet, or `silence` has
+    /// passed. Cancel-safe.
+    async fn wait(&mut self, reads: bool, silence: Duration) -> Result<Woken, FeedError> {
+        let reads = reads && self.output.len() < OUTPUT_BYTES_MAX;
+        let sends = self.output.has_remaining() || !self.flushed;
+        if reads {
+            self.input.reserve(READ_BYTES);
+        }
+        let ping_at = self.last_sent + PING_AFTER;
+        let (reader, writer, input, output, flushed) =
+            (&mut self.reader, &mut self.writer, &mut self.input, &mut self.output, &mut self.flushed);
+        let moved = tokio::select! {
+            biased;
+            sent = send(writer, output, flushed), if sends => {
+                self.last_sent = Instant::now();
+                sent.map(|()| 1)
+            }
+            read = reader.read_buf(input), if reads => {
+                self.last_received = Instant::now();
+                read
+            }
+            () = tokio::time::sleep_until(ping_at) => return Ok(Woken::PingDue),
+            () = tokio::time::sleep(silence) => return Ok(Woken::Other),
+        };
+        match moved {
+            Ok(0) => Err(self.closed()),
+            Ok(_) => Ok(Woken::Other),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    /// The next packet, which is the answer to `step`.
+    async fn answer(&mut self, step: &str) -> Result<Incoming, FeedError> {
+        let late = Instant::now() + STEP_MAX;
+        loop {
+            if let Some(packet) = self.decode()? {
+                return Ok(packet);
+            }
+            let left = late.saturating_duration_since(Instant::now());
+            match self.wait(true, left).await {
+                Ok(_) if left.is_zero() => {
+                    let text =
+                        format!("the MQTT broker {} did not answer {step} within {STEP_MAX:?}", self.peer);
+                    return Err(FeedError::Unavailable(text));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(FeedError::Unavailable(format!("{error} instead of answering {step}")));
+                }
+            }
+        }
+    }
+}
+
+/// Writes a part of `output`, or flushes where all of it is written. Cancel-safe.
+async fn send(
+    writer: &mut WriteHalf<Box<dyn Stream>>,
+    output: &mut BytesMut,
+    flushed: &mut bool,
+) -> std::io::Result<()> {
+    if output.has_remaining() {
+        *flushed = false;
+        if writer.write_buf(output).await? == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+    } else {
+        writer.flush().await?;
+        *flushed = true;
+    }
+    Ok(())
+}
+
+/// The batch in the making.
+#[derive(Default)]
+struct Making {
+    events: Vec<FeedEvent>,
+    refused: Vec<String>,
+    bytes: usize,
+}
+
+/// A SUBSCRIBE that waits for its answer.
+struct Asked {
+    /// The filters in it.
+    filters: Vec<(String, u8)>,
+    /// What the session is subscribed to once they are granted.
+    then: Vec<(String, u8)>,
+}
+
+/// A connection to a broker, with its session.
+pub(crate) struct Connection {
+    link: Link,
+    session: Session,
+    /// Names the broker's session in the cursor.
+    name: String,
+    /// What the session is subscribed to, as far as the broker has confirmed it.
+    topics: Vec<(String, u8)>,
+    asked: Option<Asked>,
+    making: Making,
+    replies: Vec<Reply>,
+    /// Whether the durable cursor does not know the present subscriptions yet.
+    owes_cursor: bool,
+    payload_bytes_max: usize,
+}
+
+impl Connection {
+    /// Connects and subscribes, going on after `cursor`.
+    pub(crate) async fn open(
+        settings: &Settings,
+        cursor: Option<Cursor>,
+        payload_bytes_max: usize,
+    ) -> Result<Self, FeedError> {
+        let mut link = Link::open(settings, payload_bytes_max).await?;
+        let receive_max = u16::try_from(HELD_MAX).unwrap_or(u16::MAX);
+        let wrote = wire::connect(settings, receive_max, false, &mut link.output);
+        wrote.map_err(|error| FeedError::Invalid(error.to_string()))?;
+        let present = handshake(&mut link, settings).await?;
+        let name = settings.session();
+        let ours = cursor.filter(|cursor| cursor.session == name);
+        let resumed = present && ours.is_some();
+        if !present && ours.as_ref().is_some_and(|cursor| !cursor.topics.is_empty()) {
+            tracing::warn!(broker = %link.peer, client = %settings.client_id,
+                "the MQTT broker has lost the session: what it had not delivered is lost, and retained messages come again");
+        }
+        let cursor = ours.unwrap_or_default();
+        let mut this = Self {
+            link,
+            session: Session::new(&cursor, resumed),
+            name,
+            topics: if resumed { cursor.topics } else { Vec::new() },
+            asked: None,
+            making: Making::default(),
+            replies: Vec::new(),
+            owes_cursor: false,
+            payload_bytes_max,
+        };
+        this.subscribe(settings, resumed).map_err(|error| FeedError::Invalid(error.to_string()))?;
+        this.session.ping(&mut this.replies);
+        this.send_replies();
+        // Messages of before may come first, more of them than there is room for; then the answer is taken with them.
+        while this.asked.is_some() && this.has_room() {
+            let packet = this.link.answer("SUBSCRIBE").await?;
+            this.take(packet)?;
+        }
+        Ok(this)
+    }
+
+    /// Asks for the topics, and no more for those that are not wanted any longer.
+    fn subscribe(&mut self, settings: &Settings, resumed: bool) -> Result<(), WireError> {
+        let (wanted, version) = (&settings.filters, settings.version);
+        let is_wanted = |path: &String| wanted.iter().any(|(wanted, _)| wanted == path);
+        let dropped: Vec<String> =
+            self.topics.iter().map(|(path, _)| path.clone()).filter(|path| !is_wanted(path)).collect();
+        if !dropped.is_empty() {
+            wire::unsubscribe(version, 2, dropped, &mut self.link.output)?;
+        }
+        // MQTT 5 can ask again without getting retained messages again, and that heals a broker that forgot. 3.1.1
+        // cannot, so there only what is new is asked for.
+        let asked: Vec<(String, u8)> = match version {
+            Version::V5 => wanted.clone(),
+            Version::V3 => wanted.iter().filter(|filter| !self.topics.contains(filter)).cloned().collect(),
+        };
+        if asked.is_empty() {
+            self.owes_cursor = self.topics != *wanted;
+            self.topics.clone_from(wanted);
+            return Ok(());
+        }
+        wire::subscribe(version, 1, &asked, resumed, &mut self.link.output)?;
+        self.asked = Some(Asked { filters: asked, then: wanted.clone() });
+        Ok(())
+    }
+
+    /// Takes the answer to SUBSCRIBE.
+    fn subscribed(&mut self, granted: Vec<Result<u8, String>>) -> Result<(), FeedError> {
+        let Some(Asked { filters, then }) = self.asked.take() else { return Ok(()) };
+        for ((path, wanted), granted) in filters.iter().zip(granted) {
+            let why = match granted {
+                Ok(granted) if granted >= *wanted => continue,
+                Ok(granted) => format!("it grants QoS {granted}, not {wanted}"),
+                Err(why) => why,
+            };
+            let text = format!("the MQTT broker {} refused the topic `{path}`: {why}", self.link.peer);
+            return Err(FeedError::Refused(text));
+        }
+        self.owes_cursor = self.topics != then;
+        self.topics = then;
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.session.has_room() && self.making.bytes < BATCH_BYTES_MAX
+    }
+
+    fn take(&mut self, packet: Incoming) -> Result<(), FeedError> {
+        match packet {
+            Incoming::Message(message) => {
+                let digest = Digest::of(message.topic.as_bytes(), &message.payload);
+                if self.is_new(&message, digest) {
+                    self.making.bytes += message.payload.len();
+                    self.making.events.push(event(&message));
+                }
+            }
+            Incoming::TooLarge { head, bytes } => {
+                let digest = Digest::of(head.topic.as_bytes(), &bytes.to_be_bytes());
+                if self.is_new(&head, digest) {
+                    self.making.refused.push(format!(
+                        "a message of {bytes} bytes on `{}` was left out: it is larger than {}",
+                        head.topic, self.payload_bytes_max
+                    ));
+                }
+            }
+            Incoming::Release(id) => self.session.release(id, &mut self.replies),
+            Incoming::Pong => self.session.pong(&mut self.replies),
+            Incoming::Goodbye(why) => {
+                let text = format!("the MQTT broker {} ended the connection: {why}", self.link.peer);
+                return Err(FeedError::Unavailable(text));
+            }
+            Incoming::Subscribed(granted) => self.subscribed(granted)?,
+            Incoming::Connected(_) | Incoming::Unsubscribed => {}
+        }
+        self.send_replies();
+        Ok(())
+    }
+
+    fn is_new(&mut self, message: &Message, digest: Digest) -> bool {
+        let Message { qos, id, dup, .. } = *message;
+        self.session.receive(Delivery { qos, id, dup, digest }, &mut self.replies)
+    }
+
+    fn send_replies(&mut self) {
+        for reply in self.replies.drain(..) {
+            wire::reply(reply, &mut self.link.output);
+        }
+    }
+
+    fn seal(&mut self) -> FeedBatch<Cursor> {
+        self.owes_cursor = false;
+        let Making { events, refused, .. } = std::mem::take(&mut self.making);
+        let (session, topics) = (self.name.clone(), self.topics.clone());
+        let cursor = Cursor { session, topics, ..self.session.seal() };
+        FeedBatch { events, cursor, refused, duplicates: self.session.take_duplicates() }
+    }
+
+    fn keep_alive(&mut self) {
+        self.session.keep_alive(&mut self.replies);
+        self.send_replies();
+    }
+}
+
+/// Takes CONNACK: whether the broker has the session.
+async fn handshake(link: &mut Link, settings: &Settings) -> Result<bool, FeedError> {
+    let peer = &settings.peer();
+    match link.answer("CONNECT").await? {
+        Incoming::Connected(Ok(present)) => Ok(present),
+        Incoming::Connected(Err(why)) => {
+            let user = match &settings.login {
+                Some((user, _)) => format!("the user `{user}`"),
+                None => "a client without user and password".to_owned(),
+            };
+            Err(FeedError::Refused(format!("the MQTT broker {peer} refused {user}: {why}")))
+        }
+        _ => Err(FeedError::Unavailable(format!(
+            "{peer} did not answer CONNECT with CONNACK: is it an MQTT broker?"
+        ))),
+    }
+}
+
+/// The event of a message: `{topic, body, encoding, qos, retain}`.
+fn event(message: &Message) -> FeedEvent {
+    let (body, encoding) = body::decode(&message.payload);
+    let payload = JsonObject::from_fields([
+        ("topic", &Json::from(message.topic.as_str())),
+        ("body", &body),
+        ("encoding", &Json::from(encoding)),
+        ("qos", &Json::from_value(&message.qos.into())),
+        ("retain", &Json::from_value(&message.retain.into())),
+    ]);
+    FeedEvent { key: None, payload }
+}
+
+#[async_trait]
+impl FeedConnection for Connection {
+    type Cursor = Cursor;
+
+    async fn next(&mut self) -> Result<FeedBatch<Cursor>, FeedError> {
+        let begun = Instant::now();
+        loop {
+            let mut drained = false;
+            while self.has_room() && self.link.output.len() < OUTPUT_BYTES_MAX {
+                match self.link.decode()? {
+                    Some(packet) => self.take(packet)?,
+                    None if drained => break,
+                    // What arrived meanwhile belongs to this batch.
+                    None => drained = !self.link.read_arrived()?,
+                }
+            }
+            let filled = !self.making.events.is_empty() || !self.making.refused.is_empty();
+            let quiet = self.link.last_received.max(begun).elapsed();
+            let trims = self.session.wants_trim();
+            if filled || self.owes_cursor || self.session.wants_seal() || (trims && quiet >= IDLE) {
+                return Ok(self.seal());
+            }
+            if self.session.awaits_pong() && quiet >= PONG_MAX {
+                let text = format!("the MQTT broker {} is silent: no answer to a ping", self.link.peer);
+                return Err(FeedError::Unavailable(text));
+            }
+            let patience = if trims { IDLE } else { PONG_MAX };
+            let reads = self.session.has_room();
+            if let Woken::PingDue = self.link.wait(reads, patience.saturating_sub(quiet)).await? {
+                self.keep_alive();
+            }
+        }
+    }
+
+    async fn ack(&mut self, cursor: &Cursor) -> Result<(), FeedError> {
+        self.session.durable(cursor.number, &mut self.replies);
+        self.send_replies();
+        self.link.flush().await
+    }
+
+    async fn tend(&mut self) -> FeedError {
+        loop {
+            match self.link.wait(false, PONG_MAX).await {
+                Ok(Woken::PingDue) => self.keep_alive(),
+                Ok(Woken::Other) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        wire::goodbye_packet(&mut self.link.output);
+        // It is going away either way.
+        let _ = self.link.flush().await;
+        let _ = self.link.writer.shutdown().await;
+    }
+}
+
+/// Ends the session at the broker: what it keeps for the feed goes, with its subscriptions.
+pub(crate) async fn forget(settings: &Settings) -> Result<(), FeedError> {
+    let mut link = Link::open(settings, 0).await?;
+    let wrote = wire::connect(settings, 1, true, &mut link.output);
+    wrote.map_err(|error| FeedError::Invalid(error.to_string()))?;
+    handshake(&mut link, settings).await?;
+    wire::goodbye_packet(&mut link.output);
+    link.flush().await?;
+    // A connection that is already gone has been told all that it must hear.
+    let _ = link.writer.shutdown().await;
+    Ok(())
+}

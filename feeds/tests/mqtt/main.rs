@@ -1,0 +1,18 @@
+//! `messaging/mqttFeed` on a real Mosquitto: what arrives, what a crash at any point leaves, and what is refused.
+
+#![allow(unreachable_pub, reason = "nothing outside a test can be reached")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "../../../tests/support/broker.rs"]
+#[allow(dead_code, missing_docs, reason = "shared with the hub's tests")]
+mod broker;
+mod crash;
+mod delivery;
+mod harness;
+mod refused;
+mod rumqttc;
+
+/// A port that nothing listens on.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
