@@ -13,7 +13,7 @@ use toml::{Table, Value};
 /// What variables of the configuration begin with; `__` stands for a dot.
 const ENV_PREFIX: &str = "TRIGGERFISH_";
 /// Variables of this prefix that are read by the command line client, not by the hub.
-const ENV_OF_CLIENT: [&str; 2] = ["TRIGGERFISH_APIHOST", "TRIGGERFISH_AUTH"];
+const ENV_OF_CLIENT: [&str; 2] = ["TRIGGERFISH_HOST", "TRIGGERFISH_AUTH"];
 
 /// All settings of a hub.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,7 +8,12 @@ use triggerfish::serve::Serve;
 
 /// An event-trigger and feed integration hub that speaks the Apache OpenWhisk REST API.
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Begin with `triggerfish serve --dev`; `triggerfish COMMAND --help` has examples.\n\
+    Exit status: 0 done, 1 failed, 2 wrong usage."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -18,12 +23,15 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(Box<Serve>),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     triggerfish::crash_points::arm();
     match Cli::parse().command {
+        Command::Client(client) => client.run(),
         Command::Serve(serve) => match serve.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
