@@ -158,7 +158,7 @@ async fn applying_creates_then_changes_nothing_then_only_what_differs() {
     assert_eq!(home.apply_changed("status: inactive", "status: active"), ["updated rule at-night"]);
     assert_eq!(
         home.apply_changed("unit: celsius", "unit: kelvin"),
-        ["updated package home", "updated rule at-night"]
+        ["updated package home", "updated rule at-night (inactive)"]
     );
     assert_eq!(
         home.apply_changed("0 0 1 1 *", "0 0 2 2 *"),
@@ -261,7 +261,7 @@ async fn a_fire_is_explained_recorded_tailed_and_listed() {
 
     // The fire, the sequence and its two steps; a second fire is the fifth.
     eventually("the sequence has run", async || {
-        (home.hub.client().all_activations("alert").await.len() == 1).then_some(())
+        (home.hub.client().all_activations("home/alert").await.len() == 1).then_some(())
     })
     .await;
     cli.ok(&["fire", "reading", "-p", "celsius=36"]);
