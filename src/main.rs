@@ -24,7 +24,7 @@ enum Command {
     /// Run the hub
     Serve(Box<Serve>),
     #[command(flatten)]
-    Client(cli::Command),
+    Client(Box<cli::Command>),
 }
 
 fn main() -> ExitCode {
