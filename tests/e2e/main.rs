@@ -8,4 +8,5 @@ mod support;
 mod cli;
 mod crash;
 mod full_disk;
+mod readings;
 mod serve;
