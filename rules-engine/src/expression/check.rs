@@ -92,6 +92,12 @@ pub(super) fn syntax_error(clause: Clause, source: &str, errors: &ParseErrors) -
             "the expression ends where a value was expected".to_owned()
         }
         Some((what, _)) => format!("{what}: expected a value or an operator"),
+        // The parser's own limit, which it words as an internal error.
+        None if message.contains("Recursion limit") => {
+            "brackets nest deeper than the parser reads".to_owned()
+        }
+        // A part that it could not make, by the name of its class.
+        None if message.contains("ContextAll") => "expected a value".to_owned(),
         None => message.to_owned(),
     };
     ConditionError::at_line(clause, source, place(first.pos), message)
