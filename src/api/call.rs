@@ -1,14 +1,16 @@
 //! One request on its way through the API: who calls, what with, and its body.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use triggerfish_model::{JsonError, JsonObject, Namespace};
 use triggerfish_store::Identity;
 
@@ -23,6 +25,10 @@ use crate::entities::input::unreadable;
 pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// The largest body of all: an action's code, in bytes (contract §1.1).
 pub(super) const BODY_BYTES_MAX: usize = 50 << 20;
+/// How long a client may send nothing of a body that it owes; a network that loses packets takes a few seconds.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long a whole body may take: the largest one at 2 Mbit/s.
+const BODY_TIME_MAX: Duration = Duration::from_secs(240);
 /// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 4 << 20;
 
@@ -57,7 +63,8 @@ impl Incoming {
         let mut stream = body.into_data_stream();
         let mut whole = BytesMut::new();
         let mut first = None;
-        while let Some(chunk) = stream.next().await {
+        let deadline = Instant::now() + BODY_TIME_MAX;
+        while let Some(chunk) = next_chunk(&mut stream, deadline).await? {
             let chunk = chunk.map_err(|error| {
                 Problem::rejection(
                     StatusCode::BAD_REQUEST,
@@ -66,6 +73,7 @@ impl Incoming {
             })?;
             let length = chunk.len() + whole.len() + first.as_ref().map_or(0, Bytes::len);
             if length > max {
+                throw_away(&mut stream).await;
                 return Err(too_large(length));
             }
             // Most bodies come in one piece, which is not copied.
@@ -85,15 +93,36 @@ impl Incoming {
     /// Throws a body away that nobody read.
     pub(super) async fn drain(&mut self) {
         let Some(body) = self.0.get_mut().take() else { return };
-        let mut stream = body.into_data_stream();
-        let mut left = DRAINED_BYTES_MAX;
-        while let Some(Ok(chunk)) = stream.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                return;
-            }
+        throw_away(&mut body.into_data_stream()).await;
+    }
+}
+
+/// Reads on for a while, so that a client that still sends sees the answer before its connection is closed.
+async fn throw_away(stream: &mut BodyDataStream) {
+    let mut left = DRAINED_BYTES_MAX;
+    let deadline = Instant::now() + BODY_PAUSE_MAX;
+    while let Ok(Some(Ok(chunk))) = next_chunk(stream, deadline).await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            return;
         }
     }
+}
+
+/// The next piece of a body. A client that keeps others waiting is told so, and its connection is closed.
+async fn next_chunk(
+    stream: &mut BodyDataStream,
+    deadline: Instant,
+) -> Result<Option<std::result::Result<Bytes, axum::Error>>> {
+    let until = deadline.min(Instant::now() + BODY_PAUSE_MAX);
+    tokio::time::timeout_at(until, stream.next()).await.map_err(|_| {
+        let text = format!(
+            "The request's body did not come in time: expected a part of it every {} s, and all of it within {} s.",
+            BODY_PAUSE_MAX.as_secs(),
+            BODY_TIME_MAX.as_secs()
+        );
+        Problem::rejection(StatusCode::REQUEST_TIMEOUT, text)
+    })
 }
 
 fn content_length(parts: &Parts) -> Option<usize> {

@@ -85,8 +85,8 @@ impl Backend for Hub {
             Err(text) => Response::error(StatusCode::ApplicationError, text),
         };
         let end = self.clock.now();
-        // Not stored: a record of it would have to leave out what it was called with, and there is nothing else to tell.
-        Ok(Arc::new(Activation {
+        // An invocation like any other: it leaves its record, which has the answer but not what it was called with.
+        let record = Arc::new(Activation {
             namespace: call.caller.namespace,
             name: call.feed.name.clone(),
             version: Version::default(),
@@ -103,7 +103,10 @@ impl Backend for Hub {
                 .with("kind", "python:3")
                 .with("timeout", Json::from(json!(false))),
             origin: Origin::default(),
-        }))
+        });
+        self.activations.put(vec![record.clone()]).await?;
+        self.runner.announce(&record);
+        Ok(record)
     }
 
     async fn trigger_deleted(&self, trigger: &QualifiedName) -> Result<(), Refusal> {

@@ -155,10 +155,18 @@ pub(crate) trait DynHook: Send + Sync {
 }
 
 fn read<T: DeserializeOwned>(params: &JsonObject) -> Result<T, ParamError> {
-    params.as_json().read().map_err(|error| {
-        // The place in a compact text that nobody sees helps nobody.
-        let text = error.to_string();
-        ParamError(text.split(" at line ").next().unwrap_or(&text).to_owned())
+    let mut reader = serde_json::Deserializer::from_str(params.as_str());
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        // The place in a compact text that nobody sees helps nobody; the parameter's name does.
+        let text = error.into_inner().to_string();
+        let text = text.split(" at line ").next().unwrap_or(&text);
+        // A parameter that is missing, or not known, is named by the text itself.
+        ParamError(if path == "." || text.contains(&format!("`{path}`")) {
+            text.to_owned()
+        } else {
+            format!("the parameter `{path}`: {text}")
+        })
     })
 }
 

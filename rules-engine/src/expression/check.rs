@@ -162,6 +162,7 @@ impl Checker<'_> {
             Expr::Select(select) if select.test => "true or false",
             Expr::Call(call) if is_logic(&call.func_name) => "true or false",
             Expr::Call(call) if is_number(&call.func_name) => "a number",
+            Expr::Call(call) if call.func_name == operators::ADD => "a sum",
             _ => return Ok(()),
         };
         let expected = if self.clause == Clause::When { "true or false" } else { "an object" };

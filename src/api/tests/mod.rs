@@ -233,3 +233,20 @@ async fn a_body_of_unknown_length_is_bounded_all_the_same() {
     let response = raw(super::router(fake), request).await;
     assert_eq!(response.status(), 413);
 }
+
+/// Time stands still but for the waits themselves.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let fake = Fake::new();
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from("{\"a\":"))]);
+    let body = Body::from_stream(begun.chain(futures::stream::pending()));
+    let key = base64::engine::general_purpose::STANDARD.encode(format!("guest:{KEY}"));
+    let request = Request::post("/api/v1/namespaces/_/triggers/t")
+        .header("authorization", format!("Basic {key}"))
+        .body(body)
+        .unwrap();
+    let response = raw(super::router(fake), request).await;
+    assert_eq!(response.status(), 408);
+    let text = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+    assert!(String::from_utf8_lossy(&text).contains("a part of it every 30 s"), "{text:?}");
+}
