@@ -13,6 +13,9 @@ const STACK_BYTES: usize = (2 << 20) / 4 * 3;
 /// optimised one is 50 ms of its own time.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// The text of a condition that is so many levels deep.
+type Deeper = Box<dyn Fn(usize) -> String>;
+
 fn rule(conditions: Conditions) -> Rule {
     Rule {
         id: "guest/r".parse().unwrap(),
@@ -89,7 +92,7 @@ fn the_deepest_conditions_that_are_taken_fit_a_workers_stack() {
     let wrap = |open: &'static str, inner: &'static str, close: &'static str| {
         move |depth: usize| format!("{}{inner}{}", open.repeat(depth), close.repeat(depth))
     };
-    let cases: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+    let cases: Vec<(&str, Deeper)> = vec![
         ("parentheses", Box::new(wrap("(", "event.n == 1", ")"))),
         ("not", Box::new(move |n| format!("{}(event.n == 1)", "!".repeat(n)))),
         ("terms of a sum", Box::new(|n| format!("event.n{} > 0", " + event.n".repeat(n)))),
