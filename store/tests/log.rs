@@ -199,3 +199,23 @@ async fn no_secret_is_readable_on_disk() {
     assert!(files > 3, "{files} files");
     assert_eq!(FeedStore::all(&open(directory.path())).await.unwrap(), [subscription]);
 }
+
+#[tokio::test]
+async fn a_record_never_changes_once_it_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let first = record(1, "guest/a");
+    let second = Arc::new(Activation { logs: vec!["another".into()], ..(*record(1, "guest/b")).clone() });
+    // In one write, in two, and as the end of a run.
+    ActivationStore::put(&store, vec![first.clone(), second.clone()]).await.unwrap();
+    ActivationStore::put(&store, vec![second.clone()]).await.unwrap();
+    let place = store.invoke(invocation(1)).await.unwrap();
+    store.complete(&place, vec![second]).await.unwrap();
+    let guest = "guest".parse().unwrap();
+    assert_eq!(*store.get(&guest, first.id).await.unwrap().unwrap(), *first);
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(*store.get(&guest, first.id).await.unwrap().unwrap(), *first);
+    let query = ActivationQuery { namespace: guest, name: None, since: None, upto: None, skip: 0, limit: 10 };
+    assert_eq!(ActivationStore::count(&store, &query).await.unwrap(), 1);
+}

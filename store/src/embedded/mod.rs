@@ -18,6 +18,8 @@ mod transaction;
 mod writer;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

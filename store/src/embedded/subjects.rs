@@ -13,9 +13,9 @@ use crate::seal::Seal;
 
 /// What is sealed of a key.
 #[derive(Serialize, Deserialize)]
-struct Row {
-    identity: Identity,
-    key: String,
+pub(super) struct Row {
+    pub(super) identity: Identity,
+    pub(super) key: String,
 }
 
 #[async_trait]
