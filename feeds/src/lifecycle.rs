@@ -132,7 +132,7 @@ pub fn decide(
     };
     match request.event {
         Lifecycle::Create => {
-            let params = checked(feed, &request.params, now)?;
+            let params = checked(feed, &request.params, None, now)?;
             let made = Subscription {
                 id: existing.map_or(fresh, |subscription| subscription.id),
                 trigger: request.trigger.clone(),
@@ -153,7 +153,8 @@ pub fn decide(
             if request.params.is_empty() && request.record.is_none() {
                 return Err(LifecycleError("no updatable parameters were specified".into()));
             }
-            let params = checked(feed, &old.params.overlaid_with(&request.params), now)?;
+            let merged = old.params.overlaid_with(&request.params);
+            let params = checked(feed, &merged, Some(&old.params), now)?;
             let record = request.record.unwrap_or(old.record);
             Ok(put(Subscription { params, record, ended: None, updated: now, ..old.clone() }))
         }
@@ -171,8 +172,13 @@ fn success() -> JsonObject {
     JsonObject::from_map(&Map::from_iter([("status".to_owned(), json!("success"))]))
 }
 
-/// The parameters, where the feed takes them.
-fn checked(feed: &Feed, params: &JsonObject, now: Timestamp) -> Result<JsonObject, LifecycleError> {
+/// The parameters, where the feed takes them; `before` are those that they replace.
+fn checked(
+    feed: &Feed,
+    params: &JsonObject,
+    before: Option<&JsonObject>,
+    now: Timestamp,
+) -> Result<JsonObject, LifecycleError> {
     let known = feed.parameters();
     for key in params.fields().keys() {
         if !known.iter().any(|name| name == key) {
@@ -184,7 +190,7 @@ fn checked(feed: &Feed, params: &JsonObject, now: Timestamp) -> Result<JsonObjec
             )));
         }
     }
-    feed.check(params, now).map_err(|error| LifecycleError(error.0))?;
+    feed.check(params, before, now).map_err(|error| LifecycleError(error.0))?;
     Ok(params.clone())
 }
 

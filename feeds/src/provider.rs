@@ -105,8 +105,14 @@ pub trait FeedProvider: Send + Sync + 'static {
     /// The feed's action in `/whisk.system`: package and name.
     fn action(&self) -> (&'static str, &'static str);
 
-    /// Checks what types cannot say.
-    fn check(&self, params: &Self::Params, now: Timestamp) -> Result<(), ParamError>;
+    /// Checks what types cannot say. `before` are the parameters that these replace: a start that has passed meanwhile may
+    /// stay as it is.
+    fn check(
+        &self,
+        params: &Self::Params,
+        before: Option<&Self::Params>,
+        now: Timestamp,
+    ) -> Result<(), ParamError>;
 
     /// Reaches the remote side, to go on after `cursor`.
     async fn connect(
@@ -185,6 +191,9 @@ pub enum HookError {
     /// The request cannot be read: 400.
     #[error("{0}")]
     Invalid(String),
+    /// The mapping broke off, which is a fault of the hub: 500.
+    #[error("{0}")]
+    Broken(String),
     /// The body is too large: 413.
     #[error("{0}")]
     TooLarge(String),

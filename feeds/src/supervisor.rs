@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerfish_model::{Clock, FeedId, FeedState, FeedStatus, Subscription, Timestamp};
 
-use crate::catalogue::{self, DynProvider, Engine};
-use crate::provider::{FeedContext, FeedError, HookError, HookRequest};
+use crate::catalogue::{self, DynHook, DynProvider, Engine};
+use crate::provider::{FeedContext, FeedError, FeedEvent, HookError, HookRequest};
 use crate::runner::{self, Delivered, Intake, IntakeError, Over};
 
 /// The first pause after a failure.
@@ -237,11 +237,8 @@ impl Supervisor {
         else {
             return Err(HookError::NotServed("the trigger's feed is no webhook".into()));
         };
-        let events = hook.on_hook(&subscription.params, request, self.options.event_bytes_max).inspect_err(
-            |error| {
-                status.refused(&[error.to_string()]);
-            },
-        )?;
+        let mapped = map_hook(&*hook, &subscription, request, self.options.event_bytes_max);
+        let events = mapped.inspect_err(|error| status.refused(&[error.to_string()]))?;
         match self.intake.deliver(&subscription, events, None).await {
             Ok(delivered) => {
                 status.delivered(delivered);
@@ -264,6 +261,19 @@ impl Supervisor {
             tracing::warn!(feeds = self.tasks.len(), "feeds were cut off: they did not end in time");
         }
     }
+}
+
+/// The events of a webhook's request. A mapping that panics has failed, and takes nothing with it.
+fn map_hook(
+    hook: &dyn DynHook,
+    subscription: &Subscription,
+    request: &HookRequest,
+    event_bytes_max: usize,
+) -> Result<Vec<FeedEvent>, HookError> {
+    let map = || hook.on_hook(&subscription.params, request, event_bytes_max);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(map)).unwrap_or_else(|_| {
+        Err(HookError::Broken("the webhook's mapping broke off: this is a fault of the hub".into()))
+    })
 }
 
 fn provider(subscription: &Subscription) -> Option<Arc<dyn DynProvider>> {

@@ -64,9 +64,11 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Refuses bounds that make no sense at `now` (contract §3.2).
-    pub(crate) fn check(&self, now: Timestamp) -> Result<(), ParamError> {
-        for (name, date) in [("startDate", self.start), ("stopDate", self.stop)] {
+    /// Refuses bounds that make no sense at `now` (contract §3.2). A start that has passed since it was given, as one of
+    /// `before`, makes sense.
+    pub(crate) fn check(&self, before: Option<Self>, now: Timestamp) -> Result<(), ParamError> {
+        let start = self.start.filter(|_| before.is_none_or(|before| before.start != self.start));
+        for (name, date) in [("startDate", start), ("stopDate", self.stop)] {
             if date.is_some_and(|date| date <= now) {
                 return Err(ParamError(format!("{name} parameter must be in the future")));
             }
@@ -151,7 +153,20 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    pub(crate) fn new(
+    /// The alarm of these parameters, going on after `cursor`.
+    pub(crate) fn open(
+        times: Result<Times, ParamError>,
+        bounds: Result<Bounds, ParamError>,
+        given: Option<&Value>,
+        cursor: Option<TickCursor>,
+        context: &FeedContext,
+    ) -> Result<Self, FeedError> {
+        let read = || Ok((times?, bounds?, payload(given)?));
+        let (times, bounds, payload) = read().map_err(|error: ParamError| FeedError::Invalid(error.0))?;
+        Ok(Self::new(times, bounds, payload, cursor, context))
+    }
+
+    fn new(
         times: Times,
         bounds: Bounds,
         payload: JsonObject,

@@ -14,11 +14,6 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For feeds: soon enough after a broker's restart, rare enough not to trouble a broker in trouble.
-    pub const FEED: Self = Self { first: Duration::from_millis(500), max: Duration::from_secs(60) };
-    /// For the hub's own calls to stores and containers, somebody waiting.
-    pub const HUB: Self = Self { first: Duration::from_millis(50), max: Duration::from_secs(5) };
-
     /// The wait before the next attempt, after `failures` failures in a row (from 1): between half of and the whole
     /// of `first * 2^(failures - 1)`, never more than `max`. `random` is drawn evenly from all of `u64`.
     pub fn delay(&self, failures: u32, random: u64) -> Duration {
@@ -38,22 +33,22 @@ mod tests {
 
     use super::*;
 
+    const MINUTE: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(60) };
+
     #[test]
     fn waits_double_up_to_the_bound() {
-        let most: Vec<u64> = [1, 2, 3, 8, 9, u32::MAX]
-            .iter()
-            .map(|&n| Backoff::FEED.delay(n, u64::MAX).as_millis() as u64)
-            .collect();
+        let most: Vec<u64> =
+            [1, 2, 3, 8, 9, u32::MAX].iter().map(|&n| MINUTE.delay(n, u64::MAX).as_millis() as u64).collect();
         assert_eq!(most, [500, 1000, 2000, 60_000, 60_000, 60_000]);
-        assert_eq!(Backoff::FEED.delay(1, 0), Duration::from_millis(250));
-        assert_eq!(Backoff::FEED.delay(0, 0), Duration::from_millis(250));
+        assert_eq!(MINUTE.delay(1, 0), Duration::from_millis(250));
+        assert_eq!(MINUTE.delay(0, 0), Duration::from_millis(250));
     }
 
     proptest! {
         #[test]
         fn a_wait_is_within_its_bounds(failures in any::<u32>(), random in any::<u64>()) {
-            let wait = Backoff::HUB.delay(failures, random);
-            prop_assert!(wait >= Backoff::HUB.first / 2 && wait <= Backoff::HUB.max);
+            let wait = MINUTE.delay(failures, random);
+            prop_assert!(wait >= MINUTE.first / 2 && wait <= MINUTE.max);
         }
     }
 }

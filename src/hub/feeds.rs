@@ -197,6 +197,7 @@ impl Hub {
                 let (status, retry_after) = match &error {
                     HookError::Unauthorized(_) => (401, None),
                     HookError::Invalid(_) => (400, None),
+                    HookError::Broken(_) => (500, None),
                     HookError::TooLarge(_) => (413, None),
                     HookError::NotServed(_) => (404, None),
                     HookError::Busy { retry_after, .. } => (503, Some(*retry_after)),

@@ -82,12 +82,12 @@ impl FeedProvider for Alarm {
         ("alarms", "alarm")
     }
 
-    fn check(&self, params: &Params, now: Timestamp) -> Result<(), ParamError> {
+    fn check(&self, params: &Params, before: Option<&Params>, now: Timestamp) -> Result<(), ParamError> {
         let times = Times::Cron(Box::new(params.schedule()?));
         let bounds = params.bounds()?;
-        bounds.check(now)?;
+        bounds.check(before.and_then(|before| before.bounds().ok()), now)?;
         payload(params.trigger_payload.as_ref())?;
-        let first = times.after(bounds.start.unwrap_or(now));
+        let first = times.after(bounds.start.map_or(now, |start| start.max(now)));
         if let (Some(first), Some(stop)) = (first, bounds.stop)
             && first > stop
         {
@@ -102,10 +102,7 @@ impl FeedProvider for Alarm {
         cursor: Option<TickCursor>,
         context: &FeedContext,
     ) -> Result<Ticker, FeedError> {
-        let invalid = |error: ParamError| FeedError::Invalid(error.0);
-        let times = Times::Cron(Box::new(params.schedule().map_err(invalid)?));
-        let bounds = params.bounds().map_err(invalid)?;
-        let payload = payload(params.trigger_payload.as_ref()).map_err(invalid)?;
-        Ok(Ticker::new(times, bounds, payload, cursor, context))
+        let times = params.schedule().map(|schedule| Times::Cron(Box::new(schedule)));
+        Ticker::open(times, params.bounds(), params.trigger_payload.as_ref(), cursor, context)
     }
 }

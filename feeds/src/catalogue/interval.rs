@@ -84,9 +84,9 @@ impl FeedProvider for Interval {
         ("alarms", "interval")
     }
 
-    fn check(&self, params: &Params, now: Timestamp) -> Result<(), ParamError> {
+    fn check(&self, params: &Params, before: Option<&Params>, now: Timestamp) -> Result<(), ParamError> {
         params.period()?;
-        params.bounds()?.check(now)?;
+        params.bounds()?.check(before.and_then(|before| before.bounds().ok()), now)?;
         payload(params.trigger_payload.as_ref()).map(drop)
     }
 
@@ -96,11 +96,10 @@ impl FeedProvider for Interval {
         cursor: Option<TickCursor>,
         context: &FeedContext,
     ) -> Result<Ticker, FeedError> {
-        let invalid = |error: ParamError| FeedError::Invalid(error.0);
-        let bounds = params.bounds().map_err(invalid)?;
-        let first = bounds.start.unwrap_or(context.created + FIRST_AFTER);
-        let times = Times::Every { first, period: params.period().map_err(invalid)? };
-        let payload = payload(params.trigger_payload.as_ref()).map_err(invalid)?;
-        Ok(Ticker::new(times, bounds, payload, cursor, context))
+        let bounds = params.bounds();
+        let start = bounds.as_ref().ok().and_then(|bounds| bounds.start);
+        let first = start.unwrap_or(context.created + FIRST_AFTER);
+        let times = params.period().map(|period| Times::Every { first, period });
+        Ticker::open(times, bounds, params.trigger_payload.as_ref(), cursor, context)
     }
 }

@@ -73,10 +73,16 @@ impl Feed {
         Self { package, name, description: description.to_owned(), schema, example, engine }
     }
 
-    /// Checks parameters (without those of the feed protocol); the text says which and why.
-    pub fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError> {
+    /// Checks parameters (without those of the feed protocol) that replace those `before`, if any; the text says which
+    /// makes no sense and why.
+    pub fn check(
+        &self,
+        params: &JsonObject,
+        before: Option<&JsonObject>,
+        now: Timestamp,
+    ) -> Result<(), ParamError> {
         match &self.engine {
-            Engine::Read(provider) => provider.check(params, now),
+            Engine::Read(provider) => provider.check(params, before, now),
             Engine::Hook(provider) => provider.check(params, now),
         }
     }
@@ -113,7 +119,12 @@ pub(crate) struct DynBatch {
 /// A [`FeedProvider`] over JSON.
 #[async_trait]
 pub(crate) trait DynProvider: Send + Sync {
-    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError>;
+    fn check(
+        &self,
+        params: &JsonObject,
+        before: Option<&JsonObject>,
+        now: Timestamp,
+    ) -> Result<(), ParamError>;
 
     async fn connect(
         &self,
@@ -172,8 +183,15 @@ fn read<T: DeserializeOwned>(params: &JsonObject) -> Result<T, ParamError> {
 
 #[async_trait]
 impl<P: FeedProvider> DynProvider for P {
-    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError> {
-        FeedProvider::check(self, &read(params)?, now)
+    fn check(
+        &self,
+        params: &JsonObject,
+        before: Option<&JsonObject>,
+        now: Timestamp,
+    ) -> Result<(), ParamError> {
+        // What was stored by an older hub and cannot be read any more sets no example.
+        let before = before.and_then(|before| read(before).ok());
+        FeedProvider::check(self, &read(params)?, before.as_ref(), now)
     }
 
     async fn connect(

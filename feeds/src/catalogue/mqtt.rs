@@ -97,7 +97,7 @@ impl FeedProvider for Mqtt {
         ("messaging", "mqttFeed")
     }
 
-    fn check(&self, params: &Params, _now: Timestamp) -> Result<(), ParamError> {
+    fn check(&self, params: &Params, _before: Option<&Params>, _now: Timestamp) -> Result<(), ParamError> {
         // Any id will do: only the default client id is made from it.
         params.settings(FeedId(ActivationId::from_bytes([0; 16]))).map(drop).map_err(ParamError)
     }

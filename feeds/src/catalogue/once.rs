@@ -66,7 +66,7 @@ impl FeedProvider for Once {
         ("alarms", "once")
     }
 
-    fn check(&self, params: &Params, now: Timestamp) -> Result<(), ParamError> {
+    fn check(&self, params: &Params, _before: Option<&Params>, now: Timestamp) -> Result<(), ParamError> {
         if params.date()? <= now {
             return Err(ParamError("date parameter must be in the future".into()));
         }
@@ -80,10 +80,7 @@ impl FeedProvider for Once {
         cursor: Option<TickCursor>,
         context: &FeedContext,
     ) -> Result<Ticker, FeedError> {
-        let invalid = |error: ParamError| FeedError::Invalid(error.0);
-        let bounds = Bounds { also_delete: params.also_delete().map_err(invalid)?, ..Bounds::default() };
-        let times = Times::Once(params.date().map_err(invalid)?);
-        let payload = payload(params.trigger_payload.as_ref()).map_err(invalid)?;
-        Ok(Ticker::new(times, bounds, payload, cursor, context))
+        let bounds = params.also_delete().map(|also_delete| Bounds { also_delete, ..Bounds::default() });
+        Ticker::open(params.date().map(Times::Once), bounds, params.trigger_payload.as_ref(), cursor, context)
     }
 }

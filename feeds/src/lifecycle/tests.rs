@@ -86,11 +86,41 @@ fn secrets_are_masked_wherever_parameters_are_shown() {
 fn every_example_of_the_catalogue_is_taken_and_unknown_fields_are_refused() {
     assert!(catalogue::actions().len() >= 4);
     for feed in catalogue::actions() {
-        assert_eq!(feed.check(&feed.example, NOW), Ok(()), "{}/{}", feed.package, feed.name);
+        assert_eq!(feed.check(&feed.example, None, NOW), Ok(()), "{}/{}", feed.package, feed.name);
         let mut odd = feed.example.to_map();
         odd.insert("nosuchthing".into(), json!(1));
         let odd = JsonObject::from_map(&odd);
-        assert!(feed.check(&odd, NOW).is_err(), "{}/{}", feed.package, feed.name);
+        assert!(feed.check(&odd, None, NOW).is_err(), "{}/{}", feed.package, feed.name);
         assert!(!feed.parameters().is_empty());
+    }
+}
+
+#[test]
+fn an_update_keeps_a_start_that_has_passed_and_refuses_a_new_one_in_the_past() {
+    let call = |event: &str, params: Value| {
+        let mut call = json!({"lifecycleEvent": event, "triggerName": "/guest/t"});
+        call.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
+        call
+    };
+    for feed in ["alarms/interval", "alarms/alarm"] {
+        let decided = |params: Value, existing: Option<&Subscription>, now: Timestamp| {
+            let request = request(&format!("whisk.system/{feed}"), params).map_err(|error| error.0)?;
+            let fresh = FeedId(ActivationId::from_bytes([7; 16]));
+            decide(&request, existing, fresh, now).map_err(|error| error.0)
+        };
+        let kind = if feed == "alarms/alarm" { json!({"cron": "* * * * *"}) } else { json!({"minutes": 5}) };
+        let mut create = call("CREATE", json!({"startDate": 2_000_000, "stopDate": 9_000_000}));
+        create.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+        let Change::Put(made) = decided(create, None, NOW).unwrap().change else { panic!() };
+        let later = Timestamp::from_millis(3_000_000);
+        let update = |params: Value, now: Timestamp| decided(call("UPDATE", params), Some(&made), now);
+        let Change::Put(updated) = update(json!({"trigger_payload": {"a": 1}}), later).unwrap().change else {
+            panic!()
+        };
+        assert_eq!(updated.params.to_map()["startDate"], json!(2_000_000));
+        let past = update(json!({"startDate": 2_500_000}), later).unwrap_err();
+        assert_eq!(past, "startDate parameter must be in the future");
+        let over = update(json!({"trigger_payload": {}}), Timestamp::from_millis(9_500_000)).unwrap_err();
+        assert_eq!(over, "stopDate parameter must be in the future");
     }
 }

@@ -7,187 +7,25 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
-use futures::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 use triggerfish_model::{Json, JsonObject};
 
 use super::cursor::{Cursor, Digest};
-use super::session::{Delivery, HELD_MAX, Reply, Session};
+use super::link::{Link, OUTPUT_BYTES_MAX, Woken};
+use super::outgoing;
+use super::session::{Delivery, Reply, Session};
 use super::settings::{Settings, Version};
-use super::transport::{self, STEP_MAX, Stream};
-use super::wire::{self, Decoder, Incoming, KEEP_ALIVE_S, Message, WireError};
+use super::wire::{Incoming, KEEP_ALIVE_S, Message, WireError};
 use crate::body;
 use crate::provider::{FeedBatch, FeedConnection, FeedError, FeedEvent};
 
 /// Payload bytes in one batch, above which no more are read into it: a batch, the one being written and the packet being
 /// read are what a feed holds in memory.
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// Bytes asked of the socket at once.
-const READ_BYTES: usize = 64 << 10;
-/// Bytes that wait to be sent, above which nothing more is read: a broker that does not read gets no answers to give.
-const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// How long nothing is sent before a ping: half of what the broker was told.
-const PING_AFTER: Duration = Duration::from_secs(KEEP_ALIVE_S as u64 / 2);
 /// How long a broker that is being read may stay silent while a ping waits for its answer.
 const PONG_MAX: Duration = Duration::from_secs(KEEP_ALIVE_S as u64);
 /// A feed without messages for so long writes down a smaller cursor.
 const IDLE: Duration = Duration::from_millis(500);
-
-/// The two ends of a stream and what is on its way through them.
-struct Link {
-    reader: ReadHalf<Box<dyn Stream>>,
-    writer: WriteHalf<Box<dyn Stream>>,
-    decoder: Decoder,
-    input: BytesMut,
-    output: BytesMut,
-    flushed: bool,
-    last_sent: Instant,
-    last_received: Instant,
-    peer: String,
-}
-
-/// Why a wait is over.
-enum Woken {
-    /// Something was sent or read, or nothing for as long as was asked.
-    Other,
-    /// The broker must hear something.
-    PingDue,
-}
-
-impl Link {
-    async fn open(settings: &Settings, payload_bytes_max: usize) -> Result<Self, FeedError> {
-        let stream = transport::connect(settings).await?;
-        let (reader, writer) = tokio::io::split(stream);
-        Ok(Self {
-            reader,
-            writer,
-            decoder: Decoder::new(settings.version, payload_bytes_max),
-            input: BytesMut::with_capacity(READ_BYTES),
-            output: BytesMut::new(),
-            flushed: true,
-            last_sent: Instant::now(),
-            last_received: Instant::now(),
-            peer: settings.peer(),
-        })
-    }
-
-    fn broken(&self, error: &std::io::Error) -> FeedError {
-        FeedError::Unavailable(format!("the connection to the MQTT broker {} broke off: {error}", self.peer))
-    }
-
-    fn garbled(&self, error: &WireError) -> FeedError {
-        FeedError::Unavailable(format!("the MQTT broker {} sent {error}", self.peer))
-    }
-
-    fn closed(&self) -> FeedError {
-        FeedError::Unavailable(format!("the MQTT broker {} closed the connection", self.peer))
-    }
-
-    fn decode(&mut self) -> Result<Option<Incoming>, FeedError> {
-        self.decoder.decode(&mut self.input).map_err(|error| self.garbled(&error))
-    }
-
-    /// Sends all that waits. Cancel-safe: what was not sent still waits.
-    async fn flush(&mut self) -> Result<(), FeedError> {
-        while self.output.has_remaining() || !self.flushed {
-            self.write_some().await?;
-        }
-        Ok(())
-    }
-
-    async fn write_some(&mut self) -> Result<(), FeedError> {
-        let written = send(&mut self.writer, &mut self.output, &mut self.flushed).await;
-        self.last_sent = Instant::now();
-        written.map_err(|error| self.broken(&error))
-    }
-
-    /// Reads what has arrived, without waiting. `false` where nothing has.
-    fn read_arrived(&mut self) -> Result<bool, FeedError> {
-        self.input.reserve(READ_BYTES);
-        match self.reader.read_buf(&mut self.input).now_or_never() {
-            None => Ok(false),
-            Some(Ok(0)) => Err(self.closed()),
-            Some(Ok(_)) => {
-                self.last_received = Instant::now();
-                Ok(true)
-            }
-            Some(Err(error)) => Err(self.broken(&error)),
-        }
-    }
-
-    /// Sends, and reads where `reads`, until something moved, `PING_AFTER` passed since the last packet, or `silence` has
-    /// passed. Cancel-safe.
-    async fn wait(&mut self, reads: bool, silence: Duration) -> Result<Woken, FeedError> {
-        let reads = reads && self.output.len() < OUTPUT_BYTES_MAX;
-        let sends = self.output.has_remaining() || !self.flushed;
-        if reads {
-            self.input.reserve(READ_BYTES);
-        }
-        let ping_at = self.last_sent + PING_AFTER;
-        let (reader, writer, input, output, flushed) =
-            (&mut self.reader, &mut self.writer, &mut self.input, &mut self.output, &mut self.flushed);
-        let moved = tokio::select! {
-            biased;
-            sent = send(writer, output, flushed), if sends => {
-                self.last_sent = Instant::now();
-                sent.map(|()| 1)
-            }
-            read = reader.read_buf(input), if reads => {
-                self.last_received = Instant::now();
-                read
-            }
-            () = tokio::time::sleep_until(ping_at) => return Ok(Woken::PingDue),
-            () = tokio::time::sleep(silence) => return Ok(Woken::Other),
-        };
-        match moved {
-            Ok(0) => Err(self.closed()),
-            Ok(_) => Ok(Woken::Other),
-            Err(error) => Err(self.broken(&error)),
-        }
-    }
-
-    /// The next packet, which is the answer to `step`.
-    async fn answer(&mut self, step: &str) -> Result<Incoming, FeedError> {
-        let late = Instant::now() + STEP_MAX;
-        loop {
-            if let Some(packet) = self.decode()? {
-                return Ok(packet);
-            }
-            let left = late.saturating_duration_since(Instant::now());
-            match self.wait(true, left).await {
-                Ok(_) if left.is_zero() => {
-                    let text =
-                        format!("the MQTT broker {} did not answer {step} within {STEP_MAX:?}", self.peer);
-                    return Err(FeedError::Unavailable(text));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    return Err(FeedError::Unavailable(format!("{error} instead of answering {step}")));
-                }
-            }
-        }
-    }
-}
-
-/// Writes a part of `output`, or flushes where all of it is written. Cancel-safe.
-async fn send(
-    writer: &mut WriteHalf<Box<dyn Stream>>,
-    output: &mut BytesMut,
-    flushed: &mut bool,
-) -> std::io::Result<()> {
-    if output.has_remaining() {
-        *flushed = false;
-        if writer.write_buf(output).await? == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-    } else {
-        writer.flush().await?;
-        *flushed = true;
-    }
-    Ok(())
-}
 
 /// The batch in the making.
 #[derive(Default)]
@@ -228,11 +66,16 @@ impl Connection {
         cursor: Option<Cursor>,
         payload_bytes_max: usize,
     ) -> Result<Self, FeedError> {
-        let mut link = Link::open(settings, payload_bytes_max).await?;
-        let receive_max = u16::try_from(HELD_MAX).unwrap_or(u16::MAX);
-        let wrote = wire::connect(settings, receive_max, false, &mut link.output);
-        wrote.map_err(|error| FeedError::Invalid(error.to_string()))?;
-        let present = handshake(&mut link, settings).await?;
+        Self::over(Link::open(settings, payload_bytes_max).await?, settings, cursor, payload_bytes_max).await
+    }
+
+    async fn over(
+        mut link: Link,
+        settings: &Settings,
+        cursor: Option<Cursor>,
+        payload_bytes_max: usize,
+    ) -> Result<Self, FeedError> {
+        let present = link.greet(settings, false).await?;
         let name = settings.session();
         let ours = cursor.filter(|cursor| cursor.session == name);
         let resumed = present && ours.is_some();
@@ -270,7 +113,7 @@ impl Connection {
         let dropped: Vec<String> =
             self.topics.iter().map(|(path, _)| path.clone()).filter(|path| !is_wanted(path)).collect();
         if !dropped.is_empty() {
-            wire::unsubscribe(version, 2, dropped, &mut self.link.output)?;
+            outgoing::unsubscribe(version, 2, dropped, &mut self.link.output)?;
         }
         // MQTT 5 can ask again without getting retained messages again, and that heals a broker that forgot. 3.1.1
         // cannot, so there only what is new is asked for.
@@ -283,7 +126,7 @@ impl Connection {
             self.topics.clone_from(wanted);
             return Ok(());
         }
-        wire::subscribe(version, 1, &asked, resumed, &mut self.link.output)?;
+        outgoing::subscribe(version, 1, &asked, resumed, &mut self.link.output)?;
         self.asked = Some(Asked { filters: asked, then: wanted.clone() });
         Ok(())
     }
@@ -347,7 +190,7 @@ impl Connection {
 
     fn send_replies(&mut self) {
         for reply in self.replies.drain(..) {
-            wire::reply(reply, &mut self.link.output);
+            outgoing::reply(reply, &mut self.link.output);
         }
     }
 
@@ -362,24 +205,6 @@ impl Connection {
     fn keep_alive(&mut self) {
         self.session.keep_alive(&mut self.replies);
         self.send_replies();
-    }
-}
-
-/// Takes CONNACK: whether the broker has the session.
-async fn handshake(link: &mut Link, settings: &Settings) -> Result<bool, FeedError> {
-    let peer = &settings.peer();
-    match link.answer("CONNECT").await? {
-        Incoming::Connected(Ok(present)) => Ok(present),
-        Incoming::Connected(Err(why)) => {
-            let user = match &settings.login {
-                Some((user, _)) => format!("the user `{user}`"),
-                None => "a client without user and password".to_owned(),
-            };
-            Err(FeedError::Refused(format!("the MQTT broker {peer} refused {user}: {why}")))
-        }
-        _ => Err(FeedError::Unavailable(format!(
-            "{peer} did not answer CONNECT with CONNACK: is it an MQTT broker?"
-        ))),
     }
 }
 
@@ -447,22 +272,17 @@ impl FeedConnection for Connection {
     }
 
     async fn close(&mut self) {
-        wire::goodbye_packet(&mut self.link.output);
-        // It is going away either way.
-        let _ = self.link.flush().await;
-        let _ = self.link.writer.shutdown().await;
+        self.link.close().await;
     }
 }
 
 /// Ends the session at the broker: what it keeps for the feed goes, with its subscriptions.
 pub(crate) async fn forget(settings: &Settings) -> Result<(), FeedError> {
     let mut link = Link::open(settings, 0).await?;
-    let wrote = wire::connect(settings, 1, true, &mut link.output);
-    wrote.map_err(|error| FeedError::Invalid(error.to_string()))?;
-    handshake(&mut link, settings).await?;
-    wire::goodbye_packet(&mut link.output);
-    link.flush().await?;
-    // A connection that is already gone has been told all that it must hear.
-    let _ = link.writer.shutdown().await;
+    link.greet(settings, true).await?;
+    link.close().await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

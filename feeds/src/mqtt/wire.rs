@@ -1,6 +1,6 @@
-//! MQTT packets as bytes: what the broker sends becomes [`Incoming`], what the feed sends is written to a buffer.
+//! MQTT packets as bytes: what the broker sends becomes [`Incoming`].
 //!
-//! Packets are read and written by rumqttc's codec. Framing is done here, for three things that the codec does not do:
+//! Packets are read by rumqttc's codec. Framing is done here, for three things that the codec does not do:
 //! a packet above the limit is skipped without being held and told as [`Incoming::TooLarge`], so that it can be
 //! acknowledged; a DISCONNECT of one byte (MQTT 5 §3.14.2.1) is read; a whole but short packet is an error, not a wait.
 
@@ -8,16 +8,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
-use super::session::Reply;
-use super::settings::{Settings, Version};
+use super::settings::Version;
 
 /// What a packet may hold beside its payload: topic and properties. Above payload limit and this it is skipped unread.
 const HEAD_BYTES_MAX: usize = 128 << 10;
 /// The largest packet that MQTT can say (§2.2.3); nothing that is written here comes near it.
 const PACKET_BYTES_MAX: u32 = 268_435_460;
-/// How long the broker keeps the session of a feed that does not come back, in seconds: a hub that is down for longer loses
-/// what came meanwhile, and a broker does not collect messages for ever for a hub that is gone.
-pub(crate) const SESSION_EXPIRY_S: u32 = 30 * 86_400;
 /// Seconds without a packet after which a broker may take the feed for dead (it waits half as long again).
 pub(crate) const KEEP_ALIVE_S: u16 = 30;
 
@@ -64,7 +60,7 @@ pub(crate) struct Message {
 #[error("{0}")]
 pub(crate) struct WireError(String);
 
-fn malformed(packet: &str, why: impl std::fmt::Display) -> WireError {
+pub(super) fn malformed(packet: &str, why: impl std::fmt::Display) -> WireError {
     WireError(format!("a {packet} packet that cannot be read: {why}"))
 }
 
@@ -296,111 +292,4 @@ fn goodbye(reason: u8) -> String {
         0x98 => "an administrator ended the connection".into(),
         other => format!("reason 0x{other:02x}"),
     }
-}
-
-/// Why something cannot be written: only texts that are longer than MQTT can say.
-fn written<E: std::fmt::Display>(what: &str, result: Result<usize, E>) -> Result<(), WireError> {
-    result.map(drop).map_err(|error| malformed(what, error))
-}
-
-/// Writes CONNECT. `clean` asks the broker to forget the session before and after this connection.
-pub(crate) fn connect(
-    settings: &Settings,
-    receive_max: u16,
-    clean: bool,
-    out: &mut BytesMut,
-) -> Result<(), WireError> {
-    let login = settings.login.as_ref();
-    match settings.version {
-        Version::V3 => {
-            let mut packet = v4::Connect::new(settings.client_id.clone());
-            packet.keep_alive = KEEP_ALIVE_S;
-            packet.clean_session = clean;
-            packet.login = login
-                .map(|(user, password)| v4::Login { username: user.clone(), password: password.clone() });
-            written("CONNECT", packet.write(out))
-        }
-        Version::V5 => {
-            let mut properties = v5::ConnectProperties::new();
-            properties.session_expiry_interval = (!clean).then_some(SESSION_EXPIRY_S);
-            properties.receive_maximum = Some(receive_max);
-            let packet = v5::Connect {
-                keep_alive: KEEP_ALIVE_S,
-                client_id: settings.client_id.clone(),
-                clean_start: clean,
-                properties: Some(properties),
-            };
-            let login = login.map(|(user, password)| v5::Login::new(user.clone(), password.clone()));
-            written("CONNECT", packet.write(&None, &login, out))
-        }
-    }
-}
-
-/// Writes SUBSCRIBE with these filters. `again` says that the session may have them already: retained messages are then
-/// not wanted a second time, which only MQTT 5 can say.
-pub(crate) fn subscribe(
-    version: Version,
-    id: u16,
-    filters: &[(String, u8)],
-    again: bool,
-    out: &mut BytesMut,
-) -> Result<(), WireError> {
-    match version {
-        Version::V3 => {
-            let filters = filters.iter().map(|(path, qos)| v4::SubscribeFilter {
-                path: path.clone(),
-                qos: rumqttc::mqttbytes::qos(*qos).expect("the settings hold 0, 1 or 2"),
-            });
-            let mut packet = v4::Subscribe::new_many(filters);
-            packet.pkid = id;
-            written("SUBSCRIBE", packet.write(out))
-        }
-        Version::V5 => {
-            let filters = filters.iter().map(|(path, qos)| {
-                let qos = rumqttc::v5::mqttbytes::qos(*qos).expect("the settings hold 0, 1 or 2");
-                let mut filter = v5::Filter::new(path.clone(), qos);
-                if again {
-                    filter.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
-                }
-                filter
-            });
-            let mut packet = v5::Subscribe::new_many(filters, None);
-            packet.pkid = id;
-            written("SUBSCRIBE", packet.write(out))
-        }
-    }
-}
-
-/// Writes UNSUBSCRIBE.
-pub(crate) fn unsubscribe(
-    version: Version,
-    id: u16,
-    filters: Vec<String>,
-    out: &mut BytesMut,
-) -> Result<(), WireError> {
-    match version {
-        Version::V3 => written("UNSUBSCRIBE", v4::Unsubscribe { pkid: id, topics: filters }.write(out)),
-        Version::V5 => {
-            written("UNSUBSCRIBE", v5::Unsubscribe { pkid: id, filters, properties: None }.write(out))
-        }
-    }
-}
-
-/// Writes an answer; the short forms are the same in both versions (MQTT 5 §3.4.2.1: no reason code means success).
-pub(crate) fn reply(reply: Reply, out: &mut BytesMut) {
-    let [high, low] = match reply {
-        Reply::PubAck(id) | Reply::PubRec(id) | Reply::PubComp(id) => id.to_be_bytes(),
-        Reply::Ping => [0, 0],
-    };
-    match reply {
-        Reply::PubAck(_) => out.extend_from_slice(&[0x40, 2, high, low]),
-        Reply::PubRec(_) => out.extend_from_slice(&[0x50, 2, high, low]),
-        Reply::PubComp(_) => out.extend_from_slice(&[0x70, 2, high, low]),
-        Reply::Ping => out.extend_from_slice(&[0xc0, 0]),
-    }
-}
-
-/// Writes DISCONNECT.
-pub(crate) fn goodbye_packet(out: &mut BytesMut) {
-    out.extend_from_slice(&[0xe0, 0]);
 }

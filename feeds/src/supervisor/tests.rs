@@ -5,7 +5,7 @@ use triggerfish_model::{ActivationId, EventKey, Json, JsonObject, SystemClock};
 
 use super::*;
 use crate::catalogue::{DynBatch, DynConnection};
-use crate::provider::{FeedEvent, ParamError};
+use crate::provider::ParamError;
 
 /// Gives the numbers after its cursor, up to `last`; fails or panics where the script says so.
 struct Numbers {
@@ -22,7 +22,7 @@ struct From {
 
 #[async_trait]
 impl DynProvider for Arc<Numbers> {
-    fn check(&self, _: &JsonObject, _: Timestamp) -> Result<(), ParamError> {
+    fn check(&self, _: &JsonObject, _: Option<&JsonObject>, _: Timestamp) -> Result<(), ParamError> {
         Ok(())
     }
 
@@ -151,6 +151,27 @@ async fn everything_arrives_once_and_in_order_through_failures_of_both_sides() {
     assert_eq!(*sink.taken.lock(), expected);
     assert_eq!(sink.ended.lock().as_deref(), Some("done"));
     assert!(provider.connects.load(Ordering::SeqCst) >= 4, "two bad starts, and one after the intake failed");
+}
+
+struct Panics;
+
+impl DynHook for Panics {
+    fn check(&self, _: &JsonObject, _: Timestamp) -> Result<(), ParamError> {
+        Ok(())
+    }
+
+    fn on_hook(&self, _: &JsonObject, _: &HookRequest, _: usize) -> Result<Vec<FeedEvent>, HookError> {
+        panic!("a fault of the mapping")
+    }
+}
+
+#[test]
+fn a_mapping_that_panics_is_an_error_of_that_request() {
+    let provider = Arc::new(Numbers { last: 0, connects: AtomicU32::new(0), refuse: |_| None });
+    let subscription = task(&provider, &Arc::default()).subscription;
+    let request = HookRequest { headers: Vec::new(), body: bytes::Bytes::new() };
+    let error = map_hook(&Panics, &subscription, &request, 100).unwrap_err();
+    assert!(matches!(&error, HookError::Broken(text) if !text.contains("a fault of the mapping")), "{error}");
 }
 
 #[test]

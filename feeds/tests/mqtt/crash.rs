@@ -93,7 +93,10 @@ fn a_crash_between_pubrec_and_pubcomp_does_not_loop() {
 
             durable.crash_at(None);
             for round in 1..=3 {
-                mosquitto_pub(broker.port, &["-t", &topic, "-q", "2", "-m", &json!({"n": round}).to_string()]);
+                mosquitto_pub(
+                    broker.port,
+                    &["-t", &topic, "-q", "2", "-m", &json!({"n": round}).to_string()],
+                );
                 let life = Life::begin(&durable, &params);
                 life.until_running();
                 until_events(&durable, round + 1);
