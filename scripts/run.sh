@@ -26,6 +26,16 @@ mkdir -p "$run_dir"
 exec 9>"$run_dir/lock"
 flock -n 9 || fail "another \`make run\` is running here; end it first, or give RUN_DIR, PORT and MQTT_PORT of its own"
 
+# A run that was killed leaves processes that are about to end by themselves; those that do not are helped.
+while read -r pid; do
+  for _ in $(seq 250); do
+    grep -qzF -e "$run_dir" -e iot-sensors/simulator.py "/proc/$pid/cmdline" 2>/dev/null || continue 2
+    sleep 0.1
+  done
+  kill -9 "$pid" 2>/dev/null || true
+done < <(cat "$run_dir/pids" 2>/dev/null)
+: >"$run_dir/pids"
+
 say "Building ($profile)"
 cargo build --profile "$profile" --bin triggerfish
 directory=$profile
@@ -51,6 +61,7 @@ start() {
   shift
   setsid setpriv --pdeathsig TERM "$@" </dev/null >"$run_dir/$name.log" 2>&1 9>&- &
   started+=($!)
+  echo $! >>"$run_dir/pids"
 }
 # wait_for NAME SECONDS COMMAND...: until the command succeeds; fails with the end of the log where NAME has ended.
 wait_for() {
@@ -96,11 +107,14 @@ start simulator python3 examples/iot-sensors/simulator.py --port "$mqtt_port" ${
 
 # The search, once there is something to find.
 (
-  until [ "$("$bin" search "$query" --limit 1 --json 2>/dev/null | grep -c activationId)" -gt 0 ]; do sleep 0.5; done
+  until "$bin" search 'critical AND warm' --since 10m --limit 1 --json 2>/dev/null | grep -q activationId; do
+    kill -0 $$ 2>/dev/null || exit
+    sleep 0.5
+  done
   say "Found by full-text search: triggerfish search 'critical AND warm' --since 10m --limit 3"
   "$bin" search 'critical AND warm' --since 10m --limit 3
   [ -n "${RUN_ONCE:-}" ] || say "Ctrl-C ends it; triggerfish is $bin"
 ) 9>&- &
 started+=($!)
-"$bin" tail --q "$query" "${limit[@]}" 9>&-
+setpriv --pdeathsig TERM "$bin" tail --q "$query" "${limit[@]}" 9>&-
 say "Ten alerts came; ending"

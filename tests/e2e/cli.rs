@@ -1,6 +1,6 @@
 //! The command line as its users have it: the real binary against a real hub.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,27 +11,38 @@ use crate::support::hub::Hub;
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-struct Ran {
+pub(crate) struct Ran {
     code: i32,
     out: String,
     err: String,
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
+/// A command that runs beside the test; it ends with it.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The command line, with nothing of whoever runs the tests: an empty home, and no variables but these.
-struct Cli {
+pub(crate) struct Cli {
     home: tempfile::TempDir,
     host: String,
 }
 
 impl Cli {
-    fn new(host: &str) -> Self {
+    pub(crate) fn new(host: &str) -> Self {
         Self { home: tempfile::tempdir().unwrap(), host: host.to_owned() }
     }
 
@@ -48,12 +59,12 @@ impl Cli {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         ended(&mut self.command(args))
     }
 
     /// Runs a command that must succeed; what it printed.
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
         ran.out
@@ -237,9 +248,9 @@ async fn a_fire_is_explained_recorded_tailed_and_listed() {
     assert_eq!(home.apply(&[]).code, 0);
     let cli = &home.cli;
     let mut tail = cli.command(&["tail", "--json", "--limit", "5"]);
-    let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut tail = Child(tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut noted = String::new();
-    BufReader::new(tail.stderr.as_mut().unwrap()).read_line(&mut noted).unwrap();
+    BufReader::new(tail.0.stderr.as_mut().unwrap()).read_line(&mut noted).unwrap();
     assert_eq!(noted, "note: waiting for new records\n");
 
     let cold = cli.ok(&["explain", "trigger", "reading", "--param", "celsius=20"]);
@@ -265,13 +276,14 @@ async fn a_fire_is_explained_recorded_tailed_and_listed() {
     })
     .await;
     cli.ok(&["fire", "reading", "-p", "celsius=36"]);
-    let output = tail.wait_with_output().unwrap();
-    let lines = String::from_utf8(output.stdout).unwrap();
+    let mut lines = String::new();
+    tail.0.stdout.as_mut().unwrap().read_to_string(&mut lines).unwrap();
+    assert!(tail.0.wait().unwrap().success(), "{lines}");
     let names: Vec<String> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].as_str().unwrap().to_owned())
         .collect();
-    assert!(output.status.success() && names.len() == 5, "{lines}");
+    assert_eq!(names.len(), 5, "{lines}");
     assert_eq!(names[0], "reading", "{lines}");
     assert!(["judge", "word", "alert"].iter().all(|name| names.iter().any(|of| of == name)), "{names:?}");
 
