@@ -19,6 +19,7 @@ use super::payload::{self, Pair};
     echo '{\"celsius\": 20}' | triggerfish explain trigger reading --event -\n\nNothing is fired, run or recorded.")]
 pub struct Explain {
     /// Explain one rule, or all rules of a trigger
+    #[arg(value_name = "rule|trigger", hide_possible_values = true)]
     of: Of,
     /// The name of the rule or trigger
     name: String,

@@ -43,11 +43,11 @@ pub enum Command {
 /// What every command of a client takes.
 #[derive(Args, Debug)]
 struct Common {
-    #[command(flatten)]
-    connection: Connection,
     /// Print JSON, for scripts
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 impl Common {

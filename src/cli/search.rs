@@ -18,7 +18,7 @@ const LIMIT_MAX: u64 = 1000;
     triggerfish search 'timeout AND name:judge' --since 1h\n  \
     triggerfish search 'status:\"application error\"' --sort duration:desc --limit 5\n  \
     triggerfish search --aggs '{\"by\": {\"terms\": {\"field\": \"name\"}}}' --limit 0\n\n\
-    Plain words search the logs. Fields: logs, name, kind, trigger, rule, status, statusCode, cause, version, duration,\n\
+    Plain words search the logs. Fields: logs, name, kind, trigger, rule, status, statusCode, cause, version, duration, \
     start, end, annotations.*, result.*; AND, OR, NOT, \"phrases\", wild*cards, [1 TO 9]. Without QUERY all records match.")]
 pub struct Search {
     /// The query, Lucene-style

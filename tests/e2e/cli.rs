@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
-use crate::support::hub::Hub;
+use crate::support::hub::{Hub, Start};
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -291,6 +291,28 @@ async fn a_fire_is_explained_recorded_tailed_and_listed() {
     assert!(feeds.starts_with("TRIGGER"), "{feeds}");
     assert!(feeds.contains("/guest/clock") && feeds.contains("/whisk.system/alarms/alarm"), "{feeds}");
     assert!(!feeds.contains("first-secret"), "no secret is shown: {feeds}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_goes_on_when_its_hub_is_back() {
+    let Home { hub, cli, _data: data } = Home::new();
+    let mut tail = cli.command(&["tail", "--limit", "1"]);
+    let mut tail = Child(tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut notes = BufReader::new(tail.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(notes.next().unwrap(), "note: waiting for new records");
+    let listen = Some(hub.address().to_owned());
+    hub.kill();
+    assert_eq!(notes.next().unwrap(), "note: the connection to the hub broke; opening it again");
+    let again = Start { listen, ..Start::default() }.start(data.path()).unwrap();
+    let note = notes.next().unwrap();
+    assert!(note.contains("connected again; records written meanwhile are not shown"), "{note}");
+
+    again.client().put_action("echo", "python:3", "def main(a):\n    print('heard')\n    return a\n").await;
+    again.client().invoke("echo", &json!({"n": 1})).await;
+    let mut shown = String::new();
+    tail.0.stdout.as_mut().unwrap().read_to_string(&mut shown).unwrap();
+    assert!(shown.contains("success  echo ") && shown.contains("\n    heard\n"), "{shown}");
+    assert!(tail.0.wait().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
