@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use triggerfish_model::{Json, JsonObject};
 
 use super::cursor::{Cursor, Digest};
-use super::link::{Link, OUTPUT_BYTES_MAX, Woken};
+use super::link::{Link, OUTPUT_BYTES_MAX};
 use super::outgoing;
 use super::session::{Delivery, Reply, Session};
 use super::settings::{Settings, Version};
@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     replies: Vec<Reply>,
     /// Whether the durable cursor does not know the present subscriptions yet.
     owes_cursor: bool,
+    /// Why nothing more comes, after the batch that was given.
+    over: Option<FeedError>,
     payload_bytes_max: usize,
 }
 
@@ -93,6 +95,7 @@ impl Connection {
             making: Making::default(),
             replies: Vec::new(),
             owes_cursor: false,
+            over: None,
             payload_bytes_max,
         };
         this.subscribe(settings, resumed).map_err(|error| FeedError::Invalid(error.to_string()))?;
@@ -145,6 +148,19 @@ impl Connection {
         }
         self.owes_cursor = self.topics != then;
         self.topics = then;
+        Ok(())
+    }
+
+    /// Takes all that has arrived, as far as there is room.
+    fn take_arrived(&mut self) -> Result<(), FeedError> {
+        let mut drained = false;
+        while self.has_room() && self.link.output.len() < OUTPUT_BYTES_MAX {
+            match self.link.decode()? {
+                Some(packet) => self.take(packet)?,
+                None if drained => break,
+                None => drained = !self.link.read_arrived()?,
+            }
+        }
         Ok(())
     }
 
@@ -228,30 +244,32 @@ impl FeedConnection for Connection {
     async fn next(&mut self) -> Result<FeedBatch<Cursor>, FeedError> {
         let begun = Instant::now();
         loop {
-            let mut drained = false;
-            while self.has_room() && self.link.output.len() < OUTPUT_BYTES_MAX {
-                match self.link.decode()? {
-                    Some(packet) => self.take(packet)?,
-                    None if drained => break,
-                    // What arrived meanwhile belongs to this batch.
-                    None => drained = !self.link.read_arrived()?,
-                }
+            if let Some(error) = self.over.take() {
+                return Err(error);
             }
+            let arrived = self.take_arrived();
             let filled = !self.making.events.is_empty() || !self.making.refused.is_empty();
+            match arrived {
+                // What came before the end is worth a batch: of QoS 0 it does not come again.
+                Err(error) if filled => self.over = Some(error),
+                arrived => arrived?,
+            }
+            if self.link.ping_is_due() {
+                self.keep_alive();
+            }
             let quiet = self.link.last_received.max(begun).elapsed();
             let trims = self.session.wants_trim();
             if filled || self.owes_cursor || self.session.wants_seal() || (trims && quiet >= IDLE) {
                 return Ok(self.seal());
             }
-            if self.session.awaits_pong() && quiet >= PONG_MAX {
+            let reads = self.session.has_room();
+            if reads && self.session.awaits_pong() && quiet >= PONG_MAX {
                 let text = format!("the MQTT broker {} is silent: no answer to a ping", self.link.peer);
                 return Err(FeedError::Unavailable(text));
             }
             let patience = if trims { IDLE } else { PONG_MAX };
-            let reads = self.session.has_room();
-            if let Woken::PingDue = self.link.wait(reads, patience.saturating_sub(quiet)).await? {
-                self.keep_alive();
-            }
+            let silence = if quiet < patience { patience - quiet } else { patience };
+            self.link.wait(reads, silence).await?;
         }
     }
 
@@ -263,10 +281,11 @@ impl FeedConnection for Connection {
 
     async fn tend(&mut self) -> FeedError {
         loop {
-            match self.link.wait(false, PONG_MAX).await {
-                Ok(Woken::PingDue) => self.keep_alive(),
-                Ok(Woken::Other) => {}
-                Err(error) => return error,
+            if self.link.ping_is_due() {
+                self.keep_alive();
+            }
+            if let Err(error) = self.link.wait(false, PONG_MAX).await {
+                return error;
             }
         }
     }

@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use super::outgoing;
 use super::settings::Settings;
 use super::transport::{self, STEP_MAX, Stream};
-use super::wire::{Decoder, Incoming, KEEP_ALIVE_S, WireError};
+use super::wire::{Decoder, Greeting, Incoming, KEEP_ALIVE_S, WireError};
 use crate::provider::FeedError;
 
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 64 << 10;
 /// Bytes that wait to be sent, above which nothing more is read: a broker that does not read gets no answers to give.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// How long nothing is sent before a ping: half of what the broker was told.
-const PING_AFTER: Duration = Duration::from_secs(KEEP_ALIVE_S as u64 / 2);
+/// Capacity of the input above which it is not kept while nothing is in it: one large message takes no memory for ever.
+const INPUT_KEPT_MAX: usize = 1 << 20;
 
 /// The two ends of a stream and what is on its way through them.
 pub(super) struct Link {
@@ -32,15 +32,9 @@ pub(super) struct Link {
     flushed: bool,
     last_sent: Instant,
     pub(super) last_received: Instant,
+    /// How long nothing is sent before a ping: half of what the broker counts with.
+    ping_after: Duration,
     pub(super) peer: String,
-}
-
-/// Why a wait is over.
-pub(super) enum Woken {
-    /// Something was sent or read, or nothing for as long as was asked.
-    Other,
-    /// The broker must hear something.
-    PingDue,
 }
 
 impl Link {
@@ -60,6 +54,7 @@ impl Link {
             flushed: true,
             last_sent: Instant::now(),
             last_received: Instant::now(),
+            ping_after: Duration::from_secs(u64::from(KEEP_ALIVE_S)) / 2,
             peer: settings.peer(),
         }
     }
@@ -94,9 +89,21 @@ impl Link {
         written.map_err(|error| self.broken(&error))
     }
 
+    /// Whether the broker must hear something.
+    pub(super) fn ping_is_due(&self) -> bool {
+        self.last_sent.elapsed() >= self.ping_after
+    }
+
+    fn make_room(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT_MAX {
+            self.input = BytesMut::new();
+        }
+        self.input.reserve(READ_BYTES);
+    }
+
     /// Reads what has arrived, without waiting. `false` where nothing has.
     pub(super) fn read_arrived(&mut self) -> Result<bool, FeedError> {
-        self.input.reserve(READ_BYTES);
+        self.make_room();
         match self.reader.read_buf(&mut self.input).now_or_never() {
             None => Ok(false),
             Some(Ok(0)) => Err(self.closed()),
@@ -108,15 +115,15 @@ impl Link {
         }
     }
 
-    /// Sends, and reads where `reads`, until something moved, `PING_AFTER` passed since the last packet, or `silence` has
+    /// Sends, and reads where `reads`, until something moved, a ping is due, or `silence` has
     /// passed. Cancel-safe.
-    pub(super) async fn wait(&mut self, reads: bool, silence: Duration) -> Result<Woken, FeedError> {
+    pub(super) async fn wait(&mut self, reads: bool, silence: Duration) -> Result<(), FeedError> {
         let reads = reads && self.output.len() < OUTPUT_BYTES_MAX;
         let sends = self.output.has_remaining() || !self.flushed;
         if reads {
-            self.input.reserve(READ_BYTES);
+            self.make_room();
         }
-        let ping_at = self.last_sent + PING_AFTER;
+        let ping_at = self.last_sent + self.ping_after;
         let (reader, writer, input, output, flushed) =
             (&mut self.reader, &mut self.writer, &mut self.input, &mut self.output, &mut self.flushed);
         let moved = tokio::select! {
@@ -129,12 +136,12 @@ impl Link {
                 self.last_received = Instant::now();
                 read
             }
-            () = tokio::time::sleep_until(ping_at) => return Ok(Woken::PingDue),
-            () = tokio::time::sleep(silence) => return Ok(Woken::Other),
+            () = tokio::time::sleep_until(ping_at) => return Ok(()),
+            () = tokio::time::sleep(silence) => return Ok(()),
         };
         match moved {
             Ok(0) => Err(self.closed()),
-            Ok(_) => Ok(Woken::Other),
+            Ok(_) => Ok(()),
             Err(error) => Err(self.broken(&error)),
         }
     }
@@ -152,7 +159,12 @@ impl Link {
         let wrote = outgoing::connect(settings, clean, &mut self.output);
         wrote.map_err(|error| FeedError::Invalid(error.to_string()))?;
         match self.answer("CONNECT").await? {
-            Incoming::Connected(Ok(present)) => Ok(present),
+            Incoming::Connected(Ok(Greeting { present, keep_alive_s })) => {
+                if let Some(seconds @ 1..) = keep_alive_s {
+                    self.ping_after = self.ping_after.min(Duration::from_secs(u64::from(seconds)) / 2);
+                }
+                Ok(present)
+            }
             Incoming::Connected(Err(why)) => {
                 let user = match &settings.login {
                     Some((user, _)) => format!("the user `{user}`"),
@@ -177,12 +189,12 @@ impl Link {
             }
             let left = late.saturating_duration_since(Instant::now());
             match self.wait(true, left).await {
-                Ok(_) if left.is_zero() => {
+                Ok(()) if left.is_zero() => {
                     let text =
                         format!("the MQTT broker {} did not answer {step} within {STEP_MAX:?}", self.peer);
                     return Err(FeedError::Unavailable(text));
                 }
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(error) => {
                     return Err(FeedError::Unavailable(format!("{error} instead of answering {step}")));
                 }

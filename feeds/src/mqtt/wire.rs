@@ -20,8 +20,8 @@ pub(crate) const KEEP_ALIVE_S: u16 = 30;
 /// A packet of the broker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
-    /// CONNACK: whether the broker still has the session, or why it refuses.
-    Connected(Result<bool, String>),
+    /// CONNACK: the broker's answer, or why it refuses.
+    Connected(Result<Greeting, String>),
     /// PUBLISH.
     Message(Message),
     /// A PUBLISH above the limit, its payload skipped.
@@ -41,6 +41,16 @@ pub(crate) enum Incoming {
     Unsubscribed,
     /// DISCONNECT, with the reason (MQTT 5).
     Goodbye(String),
+}
+
+/// A CONNACK that takes the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    /// Whether the broker still has the session.
+    pub(crate) present: bool,
+    /// Seconds after which the broker takes the client for dead, where it does not take the client's word (MQTT 5
+    /// §3.2.2.3.14).
+    pub(crate) keep_alive_s: Option<u16>,
 }
 
 /// A PUBLISH packet.
@@ -185,7 +195,9 @@ fn read_v3(frame: &Frame, mut packet: BytesMut) -> Result<Incoming, WireError> {
     let read = v4::Packet::read(&mut packet, PACKET_BYTES_MAX as usize);
     match read.map_err(|error| malformed(name(frame.kind), error))? {
         v4::Packet::ConnAck(ack) => Ok(Incoming::Connected(match ack.code {
-            v4::ConnectReturnCode::Success => Ok(ack.session_present),
+            v4::ConnectReturnCode::Success => {
+                Ok(Greeting { present: ack.session_present, keep_alive_s: None })
+            }
             code => Err(words(&code)),
         })),
         v4::Packet::Publish(publish) => Ok(Incoming::Message(Message {
@@ -217,7 +229,10 @@ fn read_v5(frame: &Frame, mut packet: BytesMut) -> Result<Incoming, WireError> {
     let read = v5::Packet::read(&mut packet, Some(PACKET_BYTES_MAX));
     match read.map_err(|error| malformed(name(frame.kind), error))? {
         v5::Packet::ConnAck(ack) => Ok(Incoming::Connected(match ack.code {
-            v5::ConnectReturnCode::Success => Ok(ack.session_present),
+            v5::ConnectReturnCode::Success => Ok(Greeting {
+                present: ack.session_present,
+                keep_alive_s: ack.properties.and_then(|properties| properties.server_keep_alive),
+            }),
             code => Err(words(&code)),
         })),
         v5::Packet::Publish(publish) => {
@@ -293,3 +308,6 @@ fn goodbye(reason: u8) -> String {
         other => format!("reason 0x{other:02x}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

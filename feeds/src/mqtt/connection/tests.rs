@@ -93,3 +93,26 @@ async fn bytes_that_are_no_mqtt_end_the_connection_with_what_was_wrong() {
         assert!(text.starts_with("the MQTT broker b:1883 sent a") && text.contains(expected), "{text}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_messages_that_need_no_answer_does_not_keep_the_feed_from_pinging() {
+    let (mut connection, mut broker) = connected().await;
+    for _ in 0..16 {
+        broker.write_all(&[0x30, 4, 0, 1, b't', b'x']).await.unwrap();
+        let batch = connection.next().await.unwrap();
+        assert_eq!(batch.events.len(), 1);
+        connection.ack(&batch.cursor).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(heard(&mut broker).await, [0xc0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_the_connection_ended_is_given_before_the_error() {
+    let (mut connection, mut broker) = connected().await;
+    broker.write_all(&[0x30, 4, 0, 1, b't', b'x']).await.unwrap();
+    drop(broker);
+    assert_eq!(connection.next().await.unwrap().events.len(), 1);
+    let error = connection.next().await.unwrap_err();
+    assert_eq!(error.to_string(), "the MQTT broker b:1883 closed the connection");
+}
