@@ -4,6 +4,7 @@
 
 pub mod embedded;
 pub mod seal;
+mod search;
 pub mod traits;
 
 pub use traits::*;

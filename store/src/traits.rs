@@ -267,7 +267,7 @@ pub struct ActivationQuery {
 /// A search over records (design.md, "Search").
 #[derive(Clone, Debug, Default)]
 pub struct SearchQuery {
-    /// Lucene-style query string; absent or blank matches all.
+    /// Lucene-style query string (`store/src/search/parser.rs` has its syntax); absent or blank matches all.
     pub q: Option<String>,
     /// Started at this moment or later.
     pub since: Option<Timestamp>,
@@ -288,7 +288,8 @@ pub struct SearchQuery {
 pub struct Hit {
     /// The record.
     pub activation: Arc<Activation>,
-    /// Log lines with the matching words in `<em>`; empty where no word was searched for.
+    /// Log lines with the matching words in `<em>`; empty where no word was searched for. Safe HTML: `&`, `<`, `>`,
+    /// `"` and `'` of the line are written as references.
     pub highlight: Vec<String>,
 }
 

@@ -11,4 +11,5 @@ mod crash;
 mod example;
 mod full_disk;
 mod readings;
+mod search;
 mod serve;

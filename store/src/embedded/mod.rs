@@ -10,6 +10,7 @@ mod lock;
 mod log;
 mod records;
 mod retention;
+mod searched;
 mod shared;
 mod state;
 mod subjects;
@@ -33,10 +34,12 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::seal::Seal;
+use crate::search::Search;
 use crate::{Result, StoreError};
 
 use disk::Disk;
 use lock::Lock;
+use searched::Searched;
 use shared::Shared;
 use transaction::Transaction;
 use writer::Request;
@@ -116,6 +119,7 @@ pub struct Embedded {
     seal: Arc<Seal>,
     requests: Mutex<Option<SyncSender<Request>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    search: Search,
     _lock: Lock,
 }
 
@@ -134,8 +138,12 @@ impl Embedded {
             .name("store-writer".into())
             .spawn(move || writer::run(&receiver, &writers))
             .map_err(OpenError::Directory)?;
+        let records = Searched::new(shared.clone(), directory, options.disk_reserve_bytes);
+        let search =
+            Search::open(&directory.join("index"), Arc::new(records)).map_err(OpenError::Directory)?;
         Ok(Self {
             shared,
+            search,
             options,
             seal,
             requests: Mutex::new(Some(requests)),
@@ -196,6 +204,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
+        self.search.close();
         self.requests.lock().take();
         if let Some(writer) = self.writer.lock().take()
             && writer.join().is_err()

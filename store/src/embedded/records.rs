@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use triggerfish_model::{Activation, ActivationId, Namespace, Timestamp};
+use triggerfish_model::{Activation, ActivationId, Clock, Namespace, SystemClock, Timestamp};
 
-use crate::{ActivationQuery, ActivationStore, RecordFilter, Result, SearchPage, SearchQuery, StoreError};
+use crate::{ActivationQuery, ActivationStore, RecordFilter, Result, SearchPage, SearchQuery};
 
 use super::Embedded;
 use super::tables::{Tables, at_time, engine, names_prefix, number, times_prefix};
@@ -53,20 +53,13 @@ impl ActivationStore for Embedded {
         .await
     }
 
-    async fn search(&self, _namespace: &Namespace, _query: &SearchQuery) -> Result<SearchPage> {
-        Err(no_search())
+    async fn search(&self, namespace: &Namespace, query: &SearchQuery) -> Result<SearchPage> {
+        self.search.search(namespace, query, SystemClock.now()).await
     }
 
-    fn filter(&self, _q: &str) -> Result<Box<dyn RecordFilter>> {
-        Err(no_search())
+    fn filter(&self, q: &str) -> Result<Box<dyn RecordFilter>> {
+        crate::search::filter(q, SystemClock.now())
     }
-}
-
-/// The search index is not part of this version yet; listing and reading records is.
-fn no_search() -> StoreError {
-    StoreError::BadQuery(
-        "this version has no search yet: list activations with `name`, `since` and `upto`".into(),
-    )
 }
 
 fn by_id(tables: &Tables, namespace: &Namespace, id: ActivationId) -> Result<Option<Arc<Activation>>> {

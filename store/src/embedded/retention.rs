@@ -132,8 +132,11 @@ impl Embedded {
         let old = self
             .read(move |tables| {
                 let crowded = why == Why::Crowd && tables.records.disk_space() > bytes;
+                // Always the first ones, so that the search index can tell by the first that is left.
                 let mut old = super::records::after(tables, 0, STEP)?;
-                old.retain(|(_, record)| crowded || now.since(record.start) > age);
+                let goes =
+                    old.iter().take_while(|(_, record)| crowded || now.since(record.start) > age).count();
+                old.truncate(goes);
                 Ok(old)
             })
             .await?;

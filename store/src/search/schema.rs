@@ -16,6 +16,10 @@ use super::view::{self, Leaf};
 pub(super) const VERSION: u32 = 1;
 /// The name that the tokenizer is registered by.
 pub(super) const WORDS: &str = "words";
+/// The column of the record's number, by which a hit is read from the record store.
+pub(super) const NUMBER: &str = "number";
+/// The column of the first half of the record's id.
+pub(super) const ID_HIGH: &str = "id_high";
 /// Bytes of a text within a result that can be aggregated: longer ones are no labels.
 const LABEL_BYTES_MAX: usize = 256;
 
@@ -24,8 +28,8 @@ const LABEL_BYTES_MAX: usize = 256;
 pub(super) struct Fields {
     pub(super) namespace: Field,
     pub(super) id: Field,
+    pub(super) number: Field,
     id_high: Field,
-    id_low: Field,
     pub(super) logs: Field,
     pub(super) name: Field,
     pub(super) packaged: Field,
@@ -60,8 +64,8 @@ pub(super) fn schema() -> (Schema, Fields) {
     let fields = Fields {
         namespace: schema.add_text_field("namespace", STRING),
         id: schema.add_text_field("id", STRING),
-        id_high: schema.add_u64_field("id_high", FAST),
-        id_low: schema.add_u64_field("id_low", FAST),
+        number: schema.add_u64_field(NUMBER, FAST),
+        id_high: schema.add_u64_field(ID_HIGH, FAST),
         logs: schema.add_text_field("logs", TextOptions::default().set_indexing_options(words)),
         name: schema.add_text_field("name", label.clone()),
         packaged: schema.add_text_field("packaged", STRING),
@@ -84,15 +88,9 @@ pub(super) fn schema() -> (Schema, Fields) {
     (schema.build(), fields)
 }
 
-/// The two halves of an id, as they are kept in columns.
-pub(super) fn halves(id: ActivationId) -> (u64, u64) {
-    let whole = u128::from_be_bytes(*id.as_bytes());
-    ((whole >> 64) as u64, whole as u64)
-}
-
-/// The id of two halves.
-pub(super) fn whole(high: u64, low: u64) -> ActivationId {
-    ActivationId::from_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+/// The first half of an id: what hits of equal sort values are ordered by.
+fn high(id: ActivationId) -> u64 {
+    id.as_bytes().first_chunk().map_or(0, |half| u64::from_be_bytes(*half))
 }
 
 /// A moment as the index counts it; those beyond the years that nanoseconds can count are moved to the nearest.
@@ -101,15 +99,14 @@ pub(super) fn date(time: Timestamp) -> DateTime {
     DateTime::from_timestamp_millis(time.as_millis().clamp(-MILLIS_MAX, MILLIS_MAX))
 }
 
-/// A record as a document.
-pub(super) fn document(fields: &Fields, record: &Activation) -> TantivyDocument {
+/// A record and its number as a document.
+pub(super) fn document(fields: &Fields, number: u64, record: &Activation) -> TantivyDocument {
     let mut doc = TantivyDocument::new();
     let mut present = BTreeSet::new();
-    let (high, low) = halves(record.id);
     doc.add_text(fields.namespace, record.namespace.as_str());
     doc.add_text(fields.id, record.id.to_string());
-    doc.add_u64(fields.id_high, high);
-    doc.add_u64(fields.id_low, low);
+    doc.add_u64(fields.number, number);
+    doc.add_u64(fields.id_high, high(record.id));
     for line in view::log_lines(record) {
         doc.add_text(fields.logs, line);
     }
