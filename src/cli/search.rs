@@ -80,10 +80,10 @@ fn show(found: &Value, output: &mut Output) -> std::io::Result<()> {
             for (n, part) in line.split("<em>").enumerate() {
                 match part.split_once("</em>") {
                     Some((word, rest)) if n > 0 => {
-                        shown += &paint.yellow(word);
-                        shown += rest;
+                        shown += &paint.yellow(&text_of(word));
+                        shown += &text_of(rest);
                     }
-                    _ => shown += part,
+                    _ => shown += &text_of(part),
                 }
             }
             output.line(&format!("    {shown}"))?;
@@ -99,6 +99,12 @@ fn show(found: &Value, output: &mut Output) -> std::io::Result<()> {
         output.line(&paint.dim(&format!("more: --cursor {cursor}")))?;
     }
     Ok(())
+}
+
+/// A part of a highlight, which is HTML, as text.
+fn text_of(html: &str) -> String {
+    let references = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+    references.into_iter().fold(html.to_owned(), |text, (reference, c)| text.replace(reference, c))
 }
 
 /// Reads an age or a time; milliseconds since 1970.
