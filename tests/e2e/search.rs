@@ -148,7 +148,7 @@ async fn queries_that_mean_harm_end_quickly_and_say_why() {
     let begun = Instant::now();
     for (body, said) in [
         (json!({"q": "(".repeat(8000)}), "more than 32 parentheses"),
-        (json!({"q": "x".repeat(1 << 20)}), "8192 are read at most"),
+        (json!({"q": "x".repeat(1_000_000)}), "8192 are read at most"),
         (json!({"q": "a ".repeat(4000)}), "more than 256 terms"),
         (json!({"q": "neme:x"}), "`q`, column 1: there is no field `neme`"),
         (json!({"q": "x", "sort": "start"}), "expected a field and a direction"),
@@ -163,7 +163,7 @@ async fn queries_that_mean_harm_end_quickly_and_say_why() {
     for q in [
         "*a*b*c*",
         "duration:[-1e308 TO 1e308]",
-        "start:[* TO 9999-12-31]",
+        "start:[* TO 9000-12-31]",
         "result.x:[* TO *]",
         "?*?*?*?*?*",
     ] {
