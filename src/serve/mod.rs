@@ -38,15 +38,21 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// The configuration: the file's settings, then the variables', then the flags'.
+    fn settings(&self, env: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref(), env)?;
+        if let Some(listen) = &self.listen {
+            config.listen.clone_from(listen);
+        }
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        Ok(config)
+    }
+
     /// Runs until a signal ends it.
     pub fn run(self) -> anyhow::Result<()> {
-        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
-        if let Some(listen) = self.listen {
-            config.listen = listen;
-        }
-        if let Some(data_dir) = self.data_dir {
-            config.data_dir = data_dir;
-        }
+        let config = self.settings(std::env::vars())?;
         let address: SocketAddr = config.listen.parse().with_context(|| {
             format!("`{}` is no address and port; expected something like 127.0.0.1:3233", config.listen)
         })?;
@@ -88,4 +94,34 @@ async fn serve(config: Config, address: SocketAddr, dev: bool) -> anyhow::Result
     tokio::task::spawn_blocking(move || drop(hub)).await.context("closing the store")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_variables_and_variables_over_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("triggerfish.toml");
+        let text = "listen = \"127.0.0.1:1\"\ndata_dir = \"of-the-file\"\nshutdown_seconds = 1\n";
+        std::fs::write(&file, text).unwrap();
+        let variables = [("LISTEN", "127.0.0.1:2"), ("DATA_DIR", "of-a-variable")];
+        let settings = |listen: Option<&str>, variables: &[(&str, &str)]| {
+            let serve = Serve {
+                dev: true,
+                listen: listen.map(Into::into),
+                data_dir: None,
+                config: Some(file.clone()),
+            };
+            let env = variables.iter().map(|(name, value)| (format!("TRIGGERFISH_{name}"), (*value).into()));
+            let config = serve.settings(env).unwrap();
+            (config.listen, config.data_dir.display().to_string(), config.shutdown_seconds)
+        };
+        assert_eq!(settings(None, &[]), ("127.0.0.1:1".into(), "of-the-file".into(), 1));
+        assert_eq!(settings(None, &variables), ("127.0.0.1:2".into(), "of-a-variable".into(), 1));
+        let flag = Some("127.0.0.1:3");
+        assert_eq!(settings(flag, &variables), ("127.0.0.1:3".into(), "of-a-variable".into(), 1));
+        assert_eq!(settings(flag, &[]), ("127.0.0.1:3".into(), "of-the-file".into(), 1));
+    }
 }

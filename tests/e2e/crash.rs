@@ -147,3 +147,41 @@ async fn a_sequence_goes_on_at_the_step_after_the_last_durable_one() {
     assert_eq!(steps.len(), 4, "each step once");
     tokio::time::timeout(Duration::from_secs(60), async { hub.stop() }).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_the_hub_three_times_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let dying = || {
+        let start = Start::default().env("FAILPOINT_CRASH_AT", "run::ended=1");
+        start.start(directory.path()).unwrap_or_else(|log| panic!("{log}"))
+    };
+    let mut hub = dying();
+    let client = hub.client();
+    // Long enough for the note that it was started, which nobody waits for, to be on disk.
+    let slow = "function main(a) { return new Promise(done => setTimeout(() => done({}), 500)); }";
+    client.put_action("fatal", "nodejs:20", slow).await;
+    client.put_action("other", "nodejs:20", "function main(a) { return {ok: true}; }").await;
+    let (status, body) = client.post("actions/fatal", &json!({})).await;
+    assert_eq!(status, 202, "{body}");
+    let id = body["activationId"].as_str().unwrap().to_owned();
+    for interruption in 1..=3 {
+        if interruption > 1 {
+            hub = dying();
+        }
+        let what = format!("the run ends the hub for the {interruption}. time");
+        eventually(&what, async || hub.died().then_some(())).await;
+    }
+    let hub = Hub::start(directory.path());
+    let client = hub.client();
+    let record = eventually("the run is given up", async || {
+        let (status, body) = client.send("GET", &format!("activations/{id}"), None).await;
+        (status == 200).then_some(body)
+    })
+    .await;
+    assert_eq!(record["response"]["status"], "whisk internal error", "{record}");
+    let text = record["response"]["result"]["error"].as_str().unwrap();
+    assert!(text.contains("interrupted 3 times"), "{text}");
+    let (status, body) = client.invoke("other", &json!({})).await;
+    assert_eq!((status, &body["ok"]), (200, &json!(true)), "{body}");
+    assert!(hub.stop().success());
+}

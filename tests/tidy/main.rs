@@ -1,4 +1,10 @@
-//! The house rules that no compiler checks: crate edges, the catalogue's completeness, links, the length of files.
+//! The house rules that no compiler checks: crate edges, the catalogue's completeness, links, the length of files, what
+//! invariants name, what a build takes in.
+
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod dependencies;
+mod invariants;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +12,7 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Lines of a source file; more has more than one reason to change.
-const LINES_MAX: usize = 600;
+const LINES_MAX: usize = 500;
 
 /// All files that git knows, below `ROOT`.
 fn files() -> Vec<PathBuf> {
