@@ -6,8 +6,8 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: ## install what is missing
 	@scripts/setup.sh
-run: setup ## build the hub and run it with --dev
-	cargo run --release -- serve --dev
+run: setup ## the whole way: hub, MQTT broker, simulated sensors, alerts (RUN_ONCE=1 ends after ten)
+	@scripts/run.sh
 test: setup ## lints and every test, on the real services
 	@scripts/test.sh
 bench: setup ## the figures, on a release build: BENCH=fires,warm for some of them
