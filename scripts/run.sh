@@ -115,6 +115,8 @@ start simulator python3 examples/iot-sensors/simulator.py --port "$mqtt_port" ${
   "$bin" search 'critical AND warm' --since 10m --limit 3
   [ -n "${RUN_ONCE:-}" ] || say "Ctrl-C ends it; triggerfish is $bin"
 ) 9>&- &
-started+=($!)
+searching=$!
+started+=("$searching")
 setpriv --pdeathsig TERM "$bin" tail --q "$query" "${limit[@]}" 9>&-
+wait "$searching"
 say "Ten alerts came; ending"

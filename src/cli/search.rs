@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Common;
 use super::api::{Api, Path};
-use super::output::{Output, clean};
+use super::output::{Output, Paint, clean};
 use super::record;
 
 /// The most hits of a page, which is the hub's own limit.
@@ -74,19 +74,7 @@ fn show(found: &Value, output: &mut Output) -> std::io::Result<()> {
         output.line(&record::line(activation, paint, true))?;
         let highlight = hit.get("highlight").and_then(Value::as_array).cloned().unwrap_or_default();
         for line in highlight.iter().filter_map(Value::as_str) {
-            // The words that matched stand between tags.
-            let line = clean(line);
-            let mut shown = String::new();
-            for (n, part) in line.split("<em>").enumerate() {
-                match part.split_once("</em>") {
-                    Some((word, rest)) if n > 0 => {
-                        shown += &paint.yellow(&text_of(word));
-                        shown += &text_of(rest);
-                    }
-                    _ => shown += &text_of(part),
-                }
-            }
-            output.line(&format!("    {shown}"))?;
+            output.line(&format!("    {}", highlighted(line, paint)))?;
         }
     }
     if let Some(aggregations) = found.get("aggregations").filter(|of| !of.is_null()) {
@@ -99,6 +87,27 @@ fn show(found: &Value, output: &mut Output) -> std::io::Result<()> {
         output.line(&paint.dim(&format!("more: --cursor {cursor}")))?;
     }
     Ok(())
+}
+
+/// A log line whose matching words stand between tags, without its time and stream.
+fn highlighted(line: &str, paint: Paint) -> String {
+    let line = clean(line);
+    let text = line.split_once(' ').and_then(|(_, rest)| rest.split_once(": ")).filter(|(stream, _)| {
+        // A word of the prefix itself may have matched; then all of the line is shown.
+        ["stdout", "stderr"].contains(stream)
+    });
+    let line = text.map_or(line.as_str(), |(_, text)| text);
+    let mut shown = String::new();
+    for (n, part) in line.split("<em>").enumerate() {
+        match part.split_once("</em>") {
+            Some((word, rest)) if n > 0 => {
+                shown += &paint.yellow(&text_of(word));
+                shown += &text_of(rest);
+            }
+            _ => shown += &text_of(part),
+        }
+    }
+    shown
 }
 
 /// A part of a highlight, which is HTML, as text.
@@ -138,6 +147,13 @@ fn aggregations(text: &str) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn highlights_are_text_without_time_and_stream() {
+        let of = |line: &str| highlighted(line, Paint::off());
+        assert_eq!(of("2026-01-01T00:00:00Z stdout: a <em>hot</em> &lt;room&gt;: 7"), "a hot <room>: 7");
+        assert_eq!(of("<em>step</em> 7"), "step 7");
+    }
 
     #[test]
     fn ages_and_times_are_read() {

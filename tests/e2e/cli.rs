@@ -287,6 +287,21 @@ async fn a_fire_is_explained_recorded_tailed_and_listed() {
     assert_eq!(names[0], "reading", "{lines}");
     assert!(["judge", "word", "alert"].iter().all(|name| names.iter().any(|of| of == name)), "{names:?}");
 
+    let query = ["search", "lamp AND name:word", "--since", "1h", "--json"];
+    let found = eventually("the run can be searched", async || {
+        let found = cli.run(&query).json();
+        (found["total"] == json!(2)).then_some(found)
+    })
+    .await;
+    assert_eq!(found["hits"][0]["activation"]["name"], json!("word"), "{found}");
+    let shown = cli.ok(&["search", "lamp AND name:word", "--limit", "1", "--sort", "start:asc"]);
+    assert!(shown.contains("\n    the lamp is hot celsius\n1 of 2 records, found in "), "{shown}");
+    let counted = r#"{"names": {"terms": {"field": "name"}}}"#;
+    let counted = cli.run(&["search", "name:word", "--limit", "0", "--aggs", counted, "--json"]).json();
+    assert_eq!(counted["aggregations"]["names"]["buckets"][0]["doc_count"], json!(2), "{counted}");
+    let tail = cli.fails(&["tail", "--q", "name:("]);
+    assert!(tail.contains("error: "), "{tail}");
+
     let feeds = cli.ok(&["feeds"]);
     assert!(feeds.starts_with("TRIGGER"), "{feeds}");
     assert!(feeds.contains("/guest/clock") && feeds.contains("/whisk.system/alarms/alarm"), "{feeds}");
