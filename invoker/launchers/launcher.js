@@ -4,10 +4,11 @@
 // The hub passes a listening unix socket as descriptor 3. Connections carry HTTP/1.1 with keep-alive; on each one the
 // launcher first writes the line `ready`. Requests of one connection are served in turn, connections beside each other.
 
+const { writeSync } = require('fs');
 const net = require('net');
 const vm = require('vm');
 
-const SENTINEL = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n';
+const SENTINEL = Buffer.from('XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n');
 // So long a container must wait for its first request before the launcher uses the time to warm its code.
 const IDLE_MS = 40;
 const ACTION_FILE = '/tmp/action/action.js';
@@ -17,6 +18,39 @@ const IDENTIFIER = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
 let handler;
 let initBegun = false;
 let idle;
+
+// The environment variables that change with every run. The C library never frees a value that was once set, so they
+// are not set: the action sees them in `process.env`, over those of the process.
+const variables = Object.create(null);
+const variableNames = new Map();
+process.env = new Proxy(process.env, {
+  get: (env, name) => (name in variables ? variables[name] : env[name]),
+  has: (env, name) => name in variables || name in env,
+  set(env, name, value) {
+    if (name in variables) variables[name] = String(value);
+    else env[name] = value;
+    return true;
+  },
+  deleteProperty: (env, name) => (name in variables ? delete variables[name] : delete env[name]),
+  ownKeys: (env) => [...new Set([...Reflect.ownKeys(env), ...Object.keys(variables)])],
+  getOwnPropertyDescriptor: (env, name) => (name in variables
+    ? { value: variables[name], writable: true, enumerable: true, configurable: true }
+    : Reflect.getOwnPropertyDescriptor(env, name)),
+  defineProperty(env, name, property) {
+    if (!(name in variables)) return Reflect.defineProperty(env, name, property);
+    variables[name] = String(property.value);
+    return true;
+  },
+});
+
+function setVariable(name, text) {
+  let full = variableNames.get(name);
+  if (full === undefined) {
+    full = '__OW_' + name.toUpperCase();
+    variableNames.set(name, full);
+  }
+  variables[full] = text;
+}
 
 const failure = (status, text) => [status, JSON.stringify({ error: text })];
 
@@ -86,8 +120,10 @@ async function init(value) {
   if (value === null || typeof value !== 'object' || !value.code) return failure(403, 'Missing main/no code to execute.');
   initBegun = true;
   for (const name in value.env) {
-    const text = value.env[name];
-    process.env[name] = typeof text === 'string' ? text : JSON.stringify(text);
+    const given = value.env[name];
+    const text = typeof given === 'string' ? given : JSON.stringify(given);
+    if (name.startsWith('__OW_')) variables[name] = text;
+    else process.env[name] = text;
   }
   const main = value.main || 'main';
   try {
@@ -116,7 +152,7 @@ function plain(reason) {
 async function run(request) {
   if (handler === undefined) return failure(403, 'Cannot invoke an uninitialized action.');
   for (const name in request) {
-    if (name !== 'value' && typeof request[name] === 'string') process.env['__OW_' + name.toUpperCase()] = request[name];
+    if (name !== 'value' && typeof request[name] === 'string') setVariable(name, request[name]);
   }
   let result;
   try {
@@ -143,6 +179,17 @@ async function run(request) {
   }
 }
 
+// Ends this activation's share of a log stream.
+function endLogs(stream, descriptor) {
+  if (stream.writableLength > 0) return stream.write(SENTINEL);
+  try {
+    writeSync(descriptor, SENTINEL);
+  } catch (error) {
+    // The pipe is full, and in Node.js's hands it does not block.
+    if (error.code === 'EAGAIN') stream.write(SENTINEL);
+  }
+}
+
 async function answer(path, body) {
   let request;
   try {
@@ -152,8 +199,8 @@ async function answer(path, body) {
   }
   const reply = path === '/init' ? await init(request.value) : await run(request);
   if (path === '/run' || reply[0] === 502) {
-    process.stdout.write(SENTINEL);
-    process.stderr.write(SENTINEL);
+    endLogs(process.stdout, 1);
+    endLogs(process.stderr, 2);
   }
   return reply;
 }

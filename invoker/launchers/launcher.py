@@ -14,6 +14,10 @@ import os
 import select
 import sys
 
+# The launcher's own process; the action may fork others.
+PROCESS = os.getpid()
+# What hands the environment on to another process (docs.python.org, "Audit events table").
+SPAWNING = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"}
 SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 # A request's head; the hub's own is about a hundred bytes.
 HEAD_BYTES_MAX = 65536
@@ -53,6 +57,31 @@ def dumps(value, key=": ", item=", "):
     return "".join(encode(value, 0)).encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
 
 
+class Variables:
+    """The environment variables of the run.
+
+    They change with every run, and the C library never frees a value that was once set. So they go to `os.environ`
+    alone, and to the process's own environment only before something starts that would read them there.
+    """
+
+    def __init__(self):
+        self.data = os.environ._data
+        self.names = {}
+        self.pending = {}
+
+    def put(self, name, text):
+        key = self.names.get(name)
+        if key is None:
+            key = self.names[name] = ("__OW_" + name.upper()).encode("utf-8", "surrogateescape")
+        self.data[key] = self.pending[key] = text.encode("utf-8", "surrogateescape")
+
+    def audit(self, event, _):
+        if event in SPAWNING and self.pending:
+            for key, text in self.pending.items():
+                os.putenv(key, text)
+            self.pending.clear()
+
+
 def failure(status, text):
     return status, dumps({"error": text}, ":", ",") + b"\n"
 
@@ -77,6 +106,8 @@ class Action:
         self.function = None
         self.source = None
         self.begun = False
+        self.variables = Variables()
+        sys.addaudithook(self.variables.audit)
 
     def init(self, value):
         if self.begun:
@@ -115,15 +146,20 @@ class Action:
     def run(self, request):
         if self.function is None:
             return failure(500, "no action defined yet")
-        environ = os.environ
+        put = self.variables.put
         arguments = {}
         for name, value in request.items():
             if name == "value":
                 arguments = value
             elif isinstance(value, str):
-                environ["__OW_" + name.upper()] = value
+                put(name, value)
         try:
-            result = self.function(arguments)
+            try:
+                result = self.function(arguments)
+            finally:
+                if os.getpid() != PROCESS:
+                    # A process that the action forked; the run's answer is the launcher's to give.
+                    os._exit(0)
             body = dumps(result) + b"\n"
         except Exception as error:
             trace(error, self.source)

@@ -25,6 +25,19 @@ impl Verdict {
     }
 }
 
+/// The status of a runtime that shuts down: the run is to go to another container (contract §4.2).
+const SHUTTING_DOWN: u16 = 503;
+
+/// Whether a call was provably not begun by its container, so that another one may serve it. `fresh` is a container
+/// that was made for this run: where such a one ends by itself, the next would too.
+pub(crate) fn elsewhere(answer: &Result<Answer, ContainerError>, fresh: bool) -> bool {
+    match answer {
+        Ok(answer) => answer.status == SHUTTING_DOWN,
+        Err(ContainerError::Gone { unheard, .. }) => *unheard && !fresh,
+        Err(_) => false,
+    }
+}
+
 /// What an answer to `/init` means; `None` goes on with the run.
 pub(crate) fn init(
     answer: &Result<Answer, ContainerError>,
@@ -92,10 +105,12 @@ fn broken(error: &ContainerError, call: Call, timeout_ms: u32, ended: &str) -> V
             let text = format!("The action exceeded its time limits of {timeout_ms} milliseconds{during}.");
             Verdict { timed_out: true, ..Verdict::error(StatusCode::DeveloperError, text) }
         }
-        ContainerError::Gone { out_of_memory: true } => {
+        ContainerError::Gone { out_of_memory: true, .. } => {
             Verdict::error(StatusCode::DeveloperError, "The action exhausted its memory and was aborted.")
         }
-        ContainerError::Gone { out_of_memory: false } => Verdict::error(StatusCode::DeveloperError, ended),
+        ContainerError::Gone { out_of_memory: false, .. } => {
+            Verdict::error(StatusCode::DeveloperError, ended)
+        }
         ContainerError::Unsupported(_) | ContainerError::Engine(_) => not_provisioned(Some(error)),
     }
 }
@@ -186,7 +201,7 @@ mod tests {
                 verdict.reusable(),
             )
         };
-        let gone = |out_of_memory| ContainerError::Gone { out_of_memory };
+        let gone = |out_of_memory| ContainerError::Gone { out_of_memory, unheard: false };
         assert_eq!(
             broken(ContainerError::Timeout(Duration::from_secs(1))),
             ("The action exceeded its time limits of 100 milliseconds.".into(), true, false)

@@ -27,6 +27,11 @@ const WAITING_MAX: usize = 1024;
 const LOGS_WAIT: Duration = Duration::from_secs(2);
 /// The same after a run that did not: what is there is read.
 const LOGS_WAIT_BROKEN: Duration = Duration::from_millis(50);
+/// The kind whose runtimes need not write sentinels: of their lines those are read that are there (contract §4.3).
+const WITHOUT_SENTINELS: &str = "blackbox";
+/// How often a run that its container did not begin goes to another one: often enough for all idle ones to have died,
+/// and an end for a runtime that sends every run away.
+const MOVES_MAX: u32 = 16;
 /// The longest wait for the next tick; clocks are set.
 const TICK_MAX: Duration = Duration::from_secs(5);
 
@@ -40,6 +45,8 @@ pub struct Invoker {
     room: Notify,
     /// The pool's next tick may have moved.
     ticks: Notify,
+    /// The last container is on its way out.
+    emptied: Notify,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -91,6 +98,7 @@ impl Invoker {
             core: Mutex::new(core),
             room: Notify::new(),
             ticks: Notify::new(),
+            emptied: Notify::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -100,8 +108,8 @@ impl Invoker {
         invoker
     }
 
-    /// Runs a job to its end, and calls `started` when it has its container, before anything of it runs; failures of the action are outcomes. To be polled to its end: a run that is dropped keeps
-    /// its container busy for ever.
+    /// Runs a job to its end, and calls `started` when it has its container, before anything of it runs; failures of
+    /// the action are outcomes. To be polled to its end: a run that is dropped keeps its container busy for ever.
     pub async fn run(self: &Arc<Self>, job: Job, started: impl FnOnce() + Send) -> Outcome {
         let demand = Demand {
             key: Arc::new(Key {
@@ -114,12 +122,21 @@ impl Invoker {
             concurrency: job.action.limits.concurrency.max(1),
             instances: job.action.limits.instances,
         };
+        let mut started = Some(started);
+        let mut left = None;
+        let mut moves_left = MOVES_MAX;
         loop {
             let room = self.room.notified();
-            match self.ask(demand.clone()).await {
+            match self.ask(demand.clone(), left.take()).await {
                 Ok(Grant::Run { id, container, start }) => {
-                    started();
-                    return self.execute(&job, id, &*container, start).await;
+                    if let Some(started) = started.take() {
+                        started();
+                    }
+                    match self.execute(&job, id, &*container, start, moves_left > 0).await {
+                        Some(outcome) => return outcome,
+                        None => left = Some(id),
+                    }
+                    moves_left -= 1;
                 }
                 Ok(Grant::Refused(Refusal::Full, _)) => room.await,
                 Ok(Grant::Refused(reason, error)) => return self.refused(&job, reason, error.as_ref()),
@@ -139,9 +156,15 @@ impl Invoker {
         self.step(Input::Close);
         self.tasks.close();
         let ended = async {
-            while !self.core.lock().containers.is_empty() || !self.tasks.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            loop {
+                let emptied = self.emptied.notified();
+                if self.core.lock().containers.is_empty() {
+                    break;
+                }
+                emptied.await;
             }
+            // Those that are still being made are ended by the tasks that make them.
+            self.tasks.wait().await;
         };
         if tokio::time::timeout(deadline, ended).await.is_err() {
             let left: Vec<_> = self.core.lock().containers.drain().map(|(_, container)| container).collect();
@@ -153,14 +176,19 @@ impl Invoker {
         }
     }
 
-    /// Submits a job; its grant comes through the receiver.
-    fn ask(self: &Arc<Self>, demand: Demand) -> oneshot::Receiver<Grant> {
+    /// Submits a job, or puts one first in line that `left` a container, which is of no more use. Its grant comes
+    /// through the receiver.
+    fn ask(self: &Arc<Self>, demand: Demand, left: Option<ContainerId>) -> oneshot::Receiver<Grant> {
         let (sender, receiver) = oneshot::channel();
         let mut core = self.core.lock();
         let id = JobId(core.next_job);
         core.next_job += 1;
         core.jobs.insert(id, (sender, demand.clone()));
-        let effects = core.pool.step(Input::Submit(id, demand), self.clock.now());
+        let input = match left {
+            Some(container) => Input::Bounced { container, job: id, demand },
+            None => Input::Submit(id, demand),
+        };
+        let effects = core.pool.step(input, self.clock.now());
         self.perform(&mut core, effects);
         receiver
     }
@@ -191,6 +219,9 @@ impl Invoker {
                 }
                 Effect::Destroy(id) => {
                     let Some(container) = core.containers.remove(&id) else { continue };
+                    if core.containers.is_empty() {
+                        self.emptied.notify_waiters();
+                    }
                     let invoker = self.clone();
                     self.tasks.spawn(async move {
                         container.destroy().await;
@@ -275,14 +306,16 @@ impl Invoker {
         }
     }
 
-    /// Runs a job in its container: `/init` where it is new, `/run`, logs.
+    /// Runs a job in its container: `/init` where it is new, `/run`, logs. `None` where the container did not begin it
+    /// and it `may_move` to another one.
     async fn execute(
         self: &Arc<Self>,
         job: &Job,
         id: ContainerId,
         container: &dyn Container,
         start: Start,
-    ) -> Outcome {
+        may_move: bool,
+    ) -> Option<Outcome> {
         let limits = &job.action.limits;
         let timeout = Duration::from_millis(u64::from(limits.timeout_ms));
         let bytes_max = self.options.result_bytes_max;
@@ -291,6 +324,9 @@ impl Invoker {
         if start != Start::Warm {
             let body = message::init(job, begun + timeout);
             let answer = container.call(Call::Init, body, timeout, bytes_max).await;
+            if may_move && interpret::elsewhere(&answer, start == Start::Cold) {
+                return None;
+            }
             verdict = interpret::init(&answer, limits.timeout_ms, bytes_max);
             init_ms = Some(millis(self.clock.now().since(begun)));
             if verdict.is_none() && limits.concurrency > 1 {
@@ -302,13 +338,16 @@ impl Invoker {
             None => {
                 let body = message::run(job, self.clock.now() + timeout);
                 let answer = container.call(Call::Run, body, timeout, bytes_max).await;
+                if may_move && interpret::elsewhere(&answer, start != Start::Warm) {
+                    return None;
+                }
                 interpret::run(&answer, limits.timeout_ms, bytes_max)
             }
         };
         let end = self.clock.now();
         let (logs, complete) = self.logs(job, container, &verdict).await;
         self.step(Input::Finished { container: id, reuse: verdict.reusable() && complete });
-        Outcome {
+        Some(Outcome {
             response: verdict.response,
             logs,
             start: begun,
@@ -316,14 +355,20 @@ impl Invoker {
             wait_ms: millis(begun.since(job.accepted)),
             init_ms,
             timed_out: verdict.timed_out,
-        }
+        })
     }
 
     /// The run's log lines, with what the contract adds to them (§4.3), and whether all of them came.
     async fn logs(&self, job: &Job, container: &dyn Container, verdict: &Verdict) -> (Vec<String>, bool) {
         let bytes_max = u64::from(job.action.limits.logs_mb) << 20;
-        let wait = if verdict.reusable() { LOGS_WAIT } else { LOGS_WAIT_BROKEN };
+        let sentinels = job.action.kind != WITHOUT_SENTINELS;
+        let wait = match verdict.reusable() {
+            true if sentinels => LOGS_WAIT,
+            true => Duration::ZERO,
+            false => LOGS_WAIT_BROKEN,
+        };
         let CapturedLogs { mut lines, truncated, complete } = container.logs(bytes_max, wait).await;
+        let complete = complete || !sentinels;
         if bytes_max == 0 {
             return (Vec::new(), complete);
         }

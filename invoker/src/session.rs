@@ -1,7 +1,7 @@
 //! The hub's side of the action protocol: a small HTTP/1.1 client over a container's unix socket (contract §4.1).
 //!
 //! Connections are kept and used again. Each begins with the launcher's line `ready`. After a failure of any kind the
-//! container is of no more use, so nothing here is tried again.
+//! container is of no more use, so nothing here is tried again; [`Failure::Unheard`] says that another container may.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,8 @@ const READY: &[u8] = b"ready\n";
 pub(crate) enum Failure {
     /// Not in time.
     Timeout(Duration),
+    /// The container ended before it had read the whole request: it cannot have begun to serve it.
+    Unheard,
     /// The connection broke, or what came is no answer.
     Broken,
 }
@@ -69,7 +71,7 @@ impl Session {
             let idle = self.idle.lock().pop();
             let mut stream = match idle {
                 Some(stream) => stream,
-                None => self.connect().await?,
+                None => self.connect().await.map_err(|_| Failure::Unheard)?,
             };
             let path = match call {
                 Call::Init => "/init",
@@ -78,16 +80,16 @@ impl Session {
             let mut request =
                 format!("POST {path} HTTP/1.1\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
             request.extend_from_slice(&body);
-            stream.write_all(&request).await?;
-            let answer = read(&mut stream, body_bytes_max).await?;
+            stream.write_all(&request).await.map_err(|_| Failure::Unheard)?;
+            // unix(7): a peer that closes with unread data resets the connection, one that read all just ends it.
+            let answer = read(&mut stream, body_bytes_max).await.map_err(|error| match error.kind() {
+                std::io::ErrorKind::ConnectionReset => Failure::Unheard,
+                _ => Failure::Broken,
+            })?;
             self.idle.lock().push(stream);
-            Ok::<_, std::io::Error>(answer)
+            Ok(answer)
         };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Failure::Broken),
-            Err(_) => Err(Failure::Timeout(timeout)),
-        }
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
 }
 
@@ -118,6 +120,10 @@ async fn read(stream: &mut UnixStream, keep: usize) -> std::io::Result<Answer> {
         .filter(|length| *length <= BODY_BYTES_MAX)
         .ok_or_else(|| bad("no Content-Length, or too great a one"))?;
     let mut received = body.len() as u64;
+    if received > length {
+        // A process that the action forked answers too: whose answer the next one would be is anybody's guess.
+        return Err(bad("more bytes than it promised"));
+    }
     body.truncate(keep);
     let mut rest = Vec::new();
     while received < length {

@@ -96,6 +96,8 @@ pub enum ContainerError {
     Gone {
         /// Whether the kernel killed it for its memory.
         out_of_memory: bool,
+        /// Whether it was gone before it had read the call, which so was never begun.
+        unheard: bool,
     },
     /// It did not answer in time.
     #[error("no answer within {0:?}")]

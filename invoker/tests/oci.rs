@@ -1,44 +1,14 @@
 //! Real containers of crun: what they run, and what they cannot reach.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::sync::Arc;
+mod engine;
+
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use triggerfish_invoker::{Call, Container, ContainerError, ContainerFactory, ContainerSpec, OciFactory};
+use serde_json::json;
+use triggerfish_invoker::{Call, ContainerError, ContainerFactory, ContainerSpec};
 
-const WAIT: Duration = Duration::from_secs(60);
-
-fn factory(directory: &Path) -> OciFactory {
-    OciFactory::new(directory.to_owned(), "http://127.0.0.1:1").unwrap()
-}
-
-async fn container(factory: &OciFactory, kind: &str, memory_mb: u32) -> Arc<dyn Container> {
-    let spec = ContainerSpec { name: "t".into(), kind: kind.into(), memory_mb, cpu_permille: 100 };
-    factory.create(&spec).await.unwrap()
-}
-
-async fn call(
-    container: &Arc<dyn Container>,
-    call: Call,
-    body: Value,
-) -> Result<(u16, Value), ContainerError> {
-    let answer = container.call(call, body.to_string().into(), WAIT, 1 << 20).await?;
-    Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
-}
-
-async fn init(container: &Arc<dyn Container>, code: &str) {
-    let (status, body) =
-        call(container, Call::Init, json!({"value": {"name": "a", "main": "main", "code": code}}))
-            .await
-            .unwrap();
-    assert_eq!(status, 200, "{body}");
-}
-
-async fn run(container: &Arc<dyn Container>, value: Value) -> Result<(u16, Value), ContainerError> {
-    call(container, Call::Run, json!({"value": value, "activation_id": "1"})).await
-}
+use engine::{WAIT, container, factory, init, run};
 
 #[tokio::test]
 async fn python_and_node_run_and_their_lines_are_captured() {
@@ -117,7 +87,7 @@ async fn poison_ends_in_a_clear_error() {
     let factory = factory(directory.path());
     let eater = container(&factory, "python:3", 128).await;
     init(&eater, "def main(a):\n    x = []\n    while True: x.append('x' * (1 << 20))\n").await;
-    assert!(matches!(run(&eater, json!({})).await, Err(ContainerError::Gone { out_of_memory: true })));
+    assert!(matches!(run(&eater, json!({})).await, Err(ContainerError::Gone { out_of_memory: true, .. })));
     eater.destroy().await;
 
     let writer = container(&factory, "python:3", 256).await;

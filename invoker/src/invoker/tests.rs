@@ -21,6 +21,7 @@ struct Fake {
 
 struct FakeContainer {
     alive: Arc<AtomicU32>,
+    runs: AtomicU32,
     resume_fails: bool,
 }
 
@@ -34,7 +35,11 @@ impl ContainerFactory for Fake {
             return Err(ContainerError::Engine("no".into()));
         }
         self.alive.fetch_add(1, Ordering::SeqCst);
-        Ok(Arc::new(FakeContainer { alive: self.alive.clone(), resume_fails: self.resume_fails }))
+        Ok(Arc::new(FakeContainer {
+            alive: self.alive.clone(),
+            runs: AtomicU32::new(0),
+            resume_fails: self.resume_fails,
+        }))
     }
 
     async fn sweep(&self) -> Result<u32, ContainerError> {
@@ -52,7 +57,15 @@ impl Container for FakeContainer {
         let text = String::from_utf8_lossy(&body).into_owned();
         let body = match call {
             Call::Init => "{\"ok\":true}",
-            Call::Run if text.contains("crash") => return Err(ContainerError::Gone { out_of_memory: false }),
+            Call::Run if text.contains("crash") => {
+                return Err(ContainerError::Gone { out_of_memory: false, unheard: false });
+            }
+            Call::Run if text.contains("dead when idle") && self.runs.fetch_add(1, Ordering::SeqCst) > 0 => {
+                return Err(ContainerError::Gone { out_of_memory: false, unheard: true });
+            }
+            Call::Run if text.contains("leaves") => {
+                return Ok(Answer { status: 503, body: b"{}".to_vec(), body_bytes: 2 });
+            }
             Call::Run => "{\"done\":1}",
         };
         Ok(Answer { status: 200, body: body.into(), body_bytes: body.len() as u64 })
@@ -135,6 +148,21 @@ async fn a_crash_ends_the_container_and_the_next_run_gets_another() {
     assert!(invoker.run(job("python:3", "{}"), || {}).await.init_ms.is_some(), "a new one");
     invoker.shutdown(Duration::from_secs(5)).await;
     assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_run_that_its_container_did_not_begin_goes_to_another() {
+    let invoker = invoker(Fake::default());
+    for _ in 0..3 {
+        let mut started = 0;
+        let outcome = invoker.run(job("python:3", "{\"x\":\"dead when idle\"}"), || started += 1).await;
+        assert_eq!(outcome.response.status, StatusCode::Success);
+        assert!(outcome.init_ms.is_some(), "in a new container each time");
+        assert_eq!(started, 1);
+    }
+    let sent_away = invoker.run(job("python:3", "{\"x\":\"leaves\"}"), || {}).await;
+    assert_eq!(sent_away.response.status, StatusCode::DeveloperError, "it does not go on for ever");
+    invoker.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

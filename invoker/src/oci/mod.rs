@@ -167,13 +167,14 @@ impl OciFactory {
             .map_err(engine("the OCI runtime"))?;
         let container = OciContainer {
             session: Session::new(socket.path()),
-            capture: Capture::start(stdout, stderr).map_err(engine("a pipe"))?,
+            capture: Capture::new(stdout, stderr).map_err(engine("a pipe"))?,
             cgroup: Cgroup::new(&self.group, &name),
             child: Mutex::new(child),
             bundle,
             _socket: socket,
         };
         let ready = tokio::select! {
+            never = container.capture.follow() => match never {},
             ready = tokio::time::timeout(READY, container.session.ready()) => match ready {
                 Ok(ready) => ready.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("not ready within {READY:?}")),
@@ -307,13 +308,18 @@ impl Container for OciContainer {
         timeout: Duration,
         body_bytes_max: usize,
     ) -> Result<Answer, ContainerError> {
-        match self.session.call(call, body, timeout, body_bytes_max).await {
+        let answer = tokio::select! {
+            answer = self.session.call(call, body, timeout, body_bytes_max) => answer,
+            never = self.capture.follow() => match never {},
+        };
+        match answer {
             Ok(answer) => Ok(answer),
             Err(Failure::Timeout(after)) => Err(ContainerError::Timeout(after)),
+            Err(Failure::Unheard) => Err(ContainerError::Gone { out_of_memory: false, unheard: true }),
             // Nobody but the kernel kills a container that the hub still uses, and it does so for memory alone.
             Err(Failure::Broken) => {
                 let exit = tokio::time::timeout(EXIT, self.exited()).await;
-                Err(ContainerError::Gone { out_of_memory: exit == Ok(KILLED) })
+                Err(ContainerError::Gone { out_of_memory: exit == Ok(KILLED), unheard: false })
             }
         }
     }
