@@ -7,10 +7,16 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::oom::OomEvents;
+
 const ROOT: &str = "/sys/fs/cgroup";
 /// How often killed processes are looked for, and for how long.
 const KILL_STEP: Duration = Duration::from_millis(2);
 const KILL_STEPS_MAX: u32 = 2500;
+/// How often the removal of a group is tried whose last process is still on its way out.
+const REMOVE_STEPS_MAX: u32 = 500;
+/// In version 2 the container's group lies below one of the hub's, which outlives it with its counters.
+const LEAF: &str = "c";
 
 /// Whether the machine has version 2 alone.
 pub(super) fn is_unified() -> bool {
@@ -34,9 +40,25 @@ impl Cgroup {
         Self { path: Path::new(group).join(name) }
     }
 
+    /// The group that the OCI runtime is to make and to remove.
+    pub(super) fn of_runtime(&self) -> PathBuf {
+        let path = Path::new("/").join(&self.path);
+        if is_unified() { path.join(LEAF) } else { path }
+    }
+
+    /// The memory events of the container, once its group is there.
+    pub(super) fn oom_events(&self) -> std::io::Result<OomEvents> {
+        if is_unified() {
+            return Ok(OomEvents::Unified(Path::new(ROOT).join(&self.path).join("memory.events")));
+        }
+        OomEvents::signalled(&Path::new(ROOT).join("memory").join(&self.path))
+    }
+
+    /// Its directories, those inside others first.
     fn hierarchies(&self) -> Vec<PathBuf> {
         if is_unified() {
-            return vec![Path::new(ROOT).join(&self.path)];
+            let path = Path::new(ROOT).join(&self.path);
+            return [path.join(LEAF), path].into_iter().filter(|path| path.is_dir()).collect();
         }
         let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
         entries.map(|entry| entry.path().join(&self.path)).filter(|path| path.is_dir()).collect()
@@ -83,12 +105,28 @@ impl Cgroup {
         tracing::error!(cgroup = %self.path.display(), "processes of a container do not die");
     }
 
-    /// Removes the groups, where the runtime did not.
-    pub(super) fn remove(&self) {
-        for hierarchy in self.hierarchies() {
-            // A group that is gone already, or busy for a moment, goes with the next sweep.
-            let _ = fs::remove_dir(hierarchy);
+    /// Removes the groups, where the runtime did not; blocks while they are busy. Whether they are gone.
+    pub(super) fn remove(&self) -> bool {
+        for _ in 0..REMOVE_STEPS_MAX {
+            if self.try_remove() {
+                return true;
+            }
+            std::thread::sleep(KILL_STEP);
         }
+        false
+    }
+
+    /// The same, tried once.
+    pub(super) fn try_remove(&self) -> bool {
+        self.hierarchies().iter().all(|hierarchy| match fs::remove_dir(hierarchy) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        })
+    }
+
+    /// Removes what a hub's containers had in common; nothing where some are left.
+    pub(super) fn remove_hub(group: &str) {
+        Self { path: PathBuf::from(group) }.try_remove();
     }
 
     /// The names of all containers of a hub.

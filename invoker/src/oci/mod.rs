@@ -5,36 +5,37 @@
 //! [`OciFactory::sweep`] when a hub opens the same directory.
 
 mod cgroup;
+mod container;
+mod oom;
+mod seccomp;
 mod spec;
+mod uids;
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::capture::Capture;
-use crate::session::{Failure, Session};
-use crate::{Answer, Call, CapturedLogs, Container, ContainerError, ContainerFactory, ContainerSpec};
+use crate::session::Session;
+use crate::{Container, ContainerError, ContainerFactory, ContainerSpec};
 
 use cgroup::Cgroup;
+use container::{Leftovers, OciContainer, Remains, SocketDir};
+use uids::Uids;
 
 /// How long a container may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(30);
-/// How long the end of a process is waited for, to tell why a connection broke.
-const EXIT: Duration = Duration::from_secs(2);
-/// What a shell, and so crun, makes of a process that SIGKILL ended.
-const KILLED: i32 = 137;
 /// Where programs are looked for; home directories are not among them.
 const PATHS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
@@ -45,6 +46,14 @@ pub struct OciFactory {
     group: String,
     api_host: String,
     number: AtomicU64,
+    uids: Arc<Uids>,
+    leftovers: Leftovers,
+}
+
+impl Drop for OciFactory {
+    fn drop(&mut self) {
+        Cgroup::remove_hub(&self.group);
+    }
 }
 
 impl OciFactory {
@@ -61,8 +70,18 @@ impl OciFactory {
             directory.canonicalize().map_err(|error| failed("the directory of containers", &error))?;
         let id =
             triggerfish_model::ActivationId::derive(&[directory.as_os_str().as_encoded_bytes()]).to_string();
+        // A hub that starts again gets the user ids that it had, and so do the containers that it will sweep.
+        let wish = id.get(..12).and_then(|hash| u64::from_str_radix(hash, 16).ok()).unwrap_or_default();
+        let uids = Uids::claim(wish).map_err(|error| failed("the user ids of containers", &error))?;
         let group = format!("triggerfish-{}", id.get(..12).unwrap_or_default());
-        let factory = Self { directory, group, api_host: api_host.to_owned(), number: AtomicU64::new(0) };
+        let factory = Self {
+            directory,
+            group,
+            api_host: api_host.to_owned(),
+            number: AtomicU64::new(0),
+            uids,
+            leftovers: Leftovers::default(),
+        };
         factory.lay_out().map_err(|error| failed("the root file system of containers", &error))?;
         Ok(factory)
     }
@@ -127,29 +146,37 @@ impl OciFactory {
         Ok(command)
     }
 
-    async fn start(&self, spec: &ContainerSpec) -> Result<OciContainer, ContainerError> {
-        let engine = |what: &'static str| {
-            move |error: std::io::Error| ContainerError::Engine(format!("{what}: {error}"))
-        };
-        let args = launch(&spec.kind)?;
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", spec.name);
-        let bundle = self.directory.join("bundles").join(&name);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&bundle)
-            .map_err(engine("a container's directory"))?;
+    /// Writes the specification of a container that runs `args`. From here on whatever fails leaves nothing.
+    fn lay_bundle(&self, spec: &ContainerSpec, args: &[String]) -> Result<Bundle, ContainerError> {
+        container::remove_again(&self.leftovers);
+        let uid = self.uids.lease().ok_or_else(|| {
+            ContainerError::Engine("this hub's containers have taken all user ids that it has".into())
+        })?;
+        let name = format!("{}-{}", spec.name, self.number.fetch_add(1, Ordering::Relaxed));
+        let id = format!("{}-{name}", self.group);
+        let directory = self.directory.join("bundles").join(&name);
+        let cgroup = Cgroup::new(&self.group, &name);
         let env = [
             format!("PATH={}", PATHS.join(":")),
             "HOME=/tmp".into(),
             "LANG=C.UTF-8".into(),
             format!("__OW_API_HOST={}", self.api_host),
         ];
-        let cgroup_path = format!("/{}/{name}", self.group);
-        let config = spec::config(spec, number, &self.rootfs(), &cgroup_path, &args, &env);
-        std::fs::write(bundle.join("config.json"), config.to_string())
+        let config = spec::config(spec, uid.uid(), &self.rootfs(), &cgroup.of_runtime(), args, &env);
+        let directories = [directory.clone(), self.directory.join("state").join(&id)];
+        let remains = Remains::new(cgroup.clone(), directories, self.leftovers.clone(), uid);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .and_then(|()| std::fs::write(directory.join("config.json"), config.to_string()))
             .map_err(engine("a container's specification"))?;
+        Ok(Bundle { id, directory, cgroup, remains })
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<OciContainer, ContainerError> {
+        let args = launch(&spec.kind)?;
+        let Bundle { id, directory: bundle, cgroup, remains } = self.lay_bundle(spec, &args)?;
         let (listener, socket) = listen(&bundle).map_err(engine("a container's socket"))?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|errno| engine("a pipe")(errno.into()));
         let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
@@ -158,7 +185,7 @@ impl OciFactory {
             .arg("run")
             .arg("--bundle")
             .arg(&bundle)
-            .arg(format!("{}-{name}", self.group))
+            .arg(&id)
             .stdin(Stdio::from(listener))
             .stdout(Stdio::from(stdout_end))
             .stderr(Stdio::from(stderr_end))
@@ -168,9 +195,9 @@ impl OciFactory {
         let container = OciContainer {
             session: Session::new(socket.path()),
             capture: Capture::new(stdout, stderr).map_err(engine("a pipe"))?,
-            cgroup: Cgroup::new(&self.group, &name),
+            oom_events: OnceLock::new(),
             child: Mutex::new(child),
-            bundle,
+            remains,
             _socket: socket,
         };
         let ready = tokio::select! {
@@ -191,8 +218,24 @@ impl OciFactory {
                 spec.kind
             )));
         }
+        match cgroup.oom_events() {
+            Ok(events) => _ = container.oom_events.set(events),
+            Err(error) => tracing::warn!(%error, "that a container runs out of memory will not be told"),
+        }
         Ok(container)
     }
+}
+
+/// A container that is about to be started.
+struct Bundle {
+    id: String,
+    directory: PathBuf,
+    cgroup: Cgroup,
+    remains: Remains,
+}
+
+fn engine(what: &'static str) -> impl Fn(std::io::Error) -> ContainerError {
+    move |error| ContainerError::Engine(format!("{what}: {error}"))
 }
 
 /// The launcher's command of a kind.
@@ -225,18 +268,8 @@ fn find(program: &str) -> Option<PathBuf> {
     PATHS.iter().map(|path| Path::new(path).join(program)).find(|path| path.is_file())
 }
 
-/// A directory that is held open, so that a socket in it has a short name whatever the directory's is: names of sockets
-/// have 108 bytes at most (unix(7)).
-struct SocketDir(OwnedFd);
-
-impl SocketDir {
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/s", self.0.as_raw_fd()))
-    }
-}
-
 fn listen(directory: &Path) -> std::io::Result<(OwnedFd, SocketDir)> {
-    let held = SocketDir(std::fs::File::open(directory)?.into());
+    let held = SocketDir::open(directory)?;
     Ok((UnixListener::bind(held.path())?.into(), held))
 }
 
@@ -248,12 +281,15 @@ impl ContainerFactory for OciFactory {
 
     async fn sweep(&self) -> Result<u32, ContainerError> {
         let (group, directory) = (self.group.clone(), self.directory.clone());
+        let leftovers = self.leftovers.clone();
         let swept = tokio::task::spawn_blocking(move || {
             let names = Cgroup::of_hub(&group);
             for name in &names {
                 let cgroup = Cgroup::new(&group, name);
                 cgroup.kill();
-                cgroup.remove();
+                if !cgroup.remove() {
+                    leftovers.lock().push(cgroup);
+                }
             }
             for leftover in ["bundles", "state"] {
                 match std::fs::remove_dir_all(directory.join(leftover)) {
@@ -275,84 +311,5 @@ impl ContainerFactory for OciFactory {
             return Err(ContainerError::Engine("containers need root: start the hub as root".into()));
         }
         self.runtime().map(drop)
-    }
-}
-
-/// One running container.
-struct OciContainer {
-    session: Session,
-    capture: Capture,
-    cgroup: Cgroup,
-    /// The OCI runtime's process, which lives as long as the container.
-    child: Mutex<Child>,
-    bundle: PathBuf,
-    _socket: SocketDir,
-}
-
-impl OciContainer {
-    /// The exit status of the container's first process.
-    async fn exited(&self) -> i32 {
-        match self.child.lock().await.wait().await {
-            Ok(status) => status.code().unwrap_or(KILLED),
-            Err(_) => KILLED,
-        }
-    }
-}
-
-#[async_trait]
-impl Container for OciContainer {
-    async fn call(
-        &self,
-        call: Call,
-        body: Bytes,
-        timeout: Duration,
-        body_bytes_max: usize,
-    ) -> Result<Answer, ContainerError> {
-        let answer = tokio::select! {
-            answer = self.session.call(call, body, timeout, body_bytes_max) => answer,
-            never = self.capture.follow() => match never {},
-        };
-        match answer {
-            Ok(answer) => Ok(answer),
-            Err(Failure::Timeout(after)) => Err(ContainerError::Timeout(after)),
-            Err(Failure::Unheard) => Err(ContainerError::Gone { out_of_memory: false, unheard: true }),
-            // Nobody but the kernel kills a container that the hub still uses, and it does so for memory alone.
-            Err(Failure::Broken) => {
-                let exit = tokio::time::timeout(EXIT, self.exited()).await;
-                Err(ContainerError::Gone { out_of_memory: exit == Ok(KILLED), unheard: false })
-            }
-        }
-    }
-
-    async fn logs(&self, bytes_max: u64, wait: Duration) -> CapturedLogs {
-        self.capture.take(bytes_max, wait).await
-    }
-
-    async fn pause(&self) -> Result<(), ContainerError> {
-        self.cgroup
-            .freeze(true)
-            .map_err(|error| ContainerError::Engine(format!("a container cannot be paused: {error}")))
-    }
-
-    async fn resume(&self) -> Result<(), ContainerError> {
-        self.cgroup
-            .freeze(false)
-            .map_err(|error| ContainerError::Engine(format!("a container cannot be resumed: {error}")))
-    }
-
-    async fn destroy(&self) {
-        let cgroup = self.cgroup.clone();
-        // The task ends by itself; its panic would be a fault of ours and is in the log.
-        let _ = tokio::task::spawn_blocking(move || cgroup.kill()).await;
-        let mut child = self.child.lock().await;
-        if tokio::time::timeout(EXIT, child.wait()).await.is_err() {
-            let _ = child.kill().await;
-        }
-        self.cgroup.remove();
-        if let Err(error) = std::fs::remove_dir_all(&self.bundle)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(bundle = %self.bundle.display(), %error, "a container's directory cannot be removed");
-        }
     }
 }

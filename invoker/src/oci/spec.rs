@@ -6,75 +6,22 @@ use serde_json::{Value, json};
 
 use crate::ContainerSpec;
 
-/// The first of the user ids that containers run as: above all that a system gives to people and services.
-const UID_FIRST: u64 = 1_000_000;
-/// How many ids there are; two containers alive at once have different ones.
-const UIDS: u64 = 60_000;
+use super::seccomp;
+
 /// Processes and threads of a container.
 const PIDS_MAX: u32 = 256;
 /// Bytes below `/tmp`, the only place that a container may write; they count against its memory too.
 const TMP_MB: u32 = 128;
 
-/// System calls that no action needs and that reach the kernel's weak spots; they fail with EPERM.
-const DENIED: &[&str] = &[
-    "acct",
-    "add_key",
-    "bpf",
-    "clock_adjtime",
-    "clock_settime",
-    "create_module",
-    "delete_module",
-    "fanotify_init",
-    "finit_module",
-    "fsconfig",
-    "fsmount",
-    "fsopen",
-    "fspick",
-    "get_kernel_syms",
-    "init_module",
-    "io_uring_enter",
-    "io_uring_register",
-    "io_uring_setup",
-    "ioperm",
-    "iopl",
-    "kcmp",
-    "kexec_file_load",
-    "kexec_load",
-    "keyctl",
-    "lookup_dcookie",
-    "mount",
-    "mount_setattr",
-    "move_mount",
-    "name_to_handle_at",
-    "open_by_handle_at",
-    "open_tree",
-    "perf_event_open",
-    "pivot_root",
-    "process_vm_readv",
-    "process_vm_writev",
-    "ptrace",
-    "quotactl",
-    "reboot",
-    "request_key",
-    "setns",
-    "settimeofday",
-    "swapoff",
-    "swapon",
-    "umount2",
-    "unshare",
-    "userfaultfd",
-];
-
 /// The specification of a container of `spec` that runs `args` on `rootfs`.
 pub(super) fn config(
     spec: &ContainerSpec,
-    number: u64,
+    uid: u32,
     rootfs: &Path,
-    cgroup: &str,
+    cgroup: &Path,
     args: &[String],
     env: &[String],
 ) -> Value {
-    let uid = UID_FIRST + number % UIDS;
     let memory = u64::from(spec.memory_mb) << 20;
     let limit = |kind: &str, value: u64| json!({"type": kind, "hard": value, "soft": value});
     json!({
@@ -104,11 +51,7 @@ pub(super) fn config(
                 "pids": {"limit": PIDS_MAX},
                 "cpu": {"shares": (1024 * u64::from(spec.cpu_permille) / 1000).max(2)},
             },
-            "seccomp": {
-                "defaultAction": "SCMP_ACT_ALLOW",
-                "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64"],
-                "syscalls": [{"names": DENIED, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
-            },
+            "seccomp": seccomp::profile(),
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
                 "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/kmsg", "/proc/cmdline", "/proc/mounts",
