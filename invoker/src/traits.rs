@@ -171,7 +171,7 @@ pub trait ContainerFactory: Send + Sync + 'static {
     /// Ends what a dead hub on the same data directory left: containers, cgroups, mounts. Answers how many.
     async fn sweep(&self) -> Result<u32, ContainerError>;
 
-    /// Whether containers can be made here; else what is missing and how to get it.
+    /// Whether containers can be made here, which is tried; else what is missing and how to get it.
     async fn check(&self) -> Result<(), ContainerError>;
 }
 

@@ -159,7 +159,11 @@ async fn without_containers_nothing_runs() {
     let directory = tempfile::tempdir().unwrap();
     let factory = OciFactory::new(directory.path().to_owned(), "http://127.0.0.1:1").unwrap();
     // What a runtime keeps its state in cannot be made: a file is in its place.
+    factory.check().await.unwrap();
+    std::fs::remove_dir(directory.path().join("state")).unwrap();
     std::fs::write(directory.path().join("state"), "").unwrap();
+    let refused = factory.check().await.unwrap_err().to_string();
+    assert!(refused.contains("did not start") && refused.contains("state"), "{refused}");
     let invoker = invoker_of(Arc::new(factory), directory.path());
     let outcome = invoker.run(job("python:3", "a", HEALTHY, 60_000, r#"{"n":1}"#), || {}).await;
     assert_eq!(outcome.response.status, StatusCode::SystemError);

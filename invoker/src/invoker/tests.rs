@@ -7,7 +7,7 @@ use triggerfish_model::{
 };
 
 use super::*;
-use crate::{Answer, Runnable};
+use crate::{Answer, Call, CapturedLogs, Runnable};
 
 /// Makes containers that answer as the script says, and counts them.
 #[derive(Default)]

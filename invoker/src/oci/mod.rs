@@ -36,6 +36,8 @@ use uids::Uids;
 
 /// How long a container may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(30);
+/// Memory of the container that is made to see whether one can be.
+const CHECK_MB: u32 = 128;
 /// Where programs are looked for; home directories are not among them.
 const PATHS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
@@ -310,6 +312,21 @@ impl ContainerFactory for OciFactory {
         if !nix::unistd::geteuid().is_root() {
             return Err(ContainerError::Engine("containers need root: start the hub as root".into()));
         }
-        self.runtime().map(drop)
+        self.runtime()?;
+        let spec = |kind: &str| ContainerSpec {
+            name: format!("check{}", std::process::id()),
+            kind: kind.to_owned(),
+            memory_mb: CHECK_MB,
+            cpu_permille: 1000,
+        };
+        let kind = ["python:3", "nodejs:20"].into_iter().find(|kind| launch(kind).is_ok());
+        let kind = kind.ok_or_else(|| {
+            ContainerError::Unsupported(
+                "there is no runtime of actions: apt-get install python3 nodejs".into(),
+            )
+        })?;
+        // Namespaces, control groups and mounts are there or not for many reasons: only a container that runs proves it.
+        self.start(&spec(kind)).await?.destroy().await;
+        Ok(())
     }
 }
