@@ -114,6 +114,18 @@ fn every_crate_has_a_licence_that_is_allowed_and_comes_from_the_registry() {
 }
 
 #[test]
+fn the_tools_file_says_the_same() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("deny.toml")).expect("readable");
+    let file: toml::Table = text.parse().expect("TOML");
+    let list = |section: &str, key: &str| -> Vec<String> {
+        let list = file[section][key].as_array().expect("a list");
+        list.iter().filter_map(toml::Value::as_str).map(str::to_owned).collect()
+    };
+    assert_eq!(list("licenses", "allow"), LICENCES);
+    assert_eq!(list("bans", "deny"), BANNED.map(|(name, _)| name));
+}
+
+#[test]
 fn no_banned_crate_comes_in_and_what_has_to_be_one_is_one() {
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in packages() {
