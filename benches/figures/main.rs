@@ -18,7 +18,9 @@ mod support;
 mod fires;
 mod load;
 mod machine;
+mod records;
 mod report;
+mod search;
 mod stage;
 mod starts;
 mod warm;
@@ -37,7 +39,12 @@ pub struct Options {
 /// A part: its name, and what it measures.
 type Part = (&'static str, fn(&Options, &mut Report));
 
-const PARTS: [Part; 3] = [("fires", fires::measure), ("warm", warm::measure), ("starts", starts::measure)];
+const PARTS: [Part; 4] = [
+    ("fires", fires::measure),
+    ("warm", warm::measure),
+    ("starts", starts::measure),
+    ("search", search::measure),
+];
 
 impl Options {
     fn from_environment() -> Self {
