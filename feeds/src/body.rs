@@ -29,6 +29,8 @@ mod tests {
         assert_eq!(read(br#"{"t": 21.50}"#), (r#"{"t":21.50}"#.into(), "json"));
         assert_eq!(read(b"21.5"), ("21.5".into(), "json"));
         assert_eq!(read(b"hot"), (r#""hot""#.into(), "utf8"));
+        assert_eq!(read(br#"{"a":"\ud800"}"#), (r#""{\"a\":\"\\ud800\"}""#.into(), "utf8"));
+        assert_eq!(read(&b"[".repeat(200)).1, "utf8");
         assert_eq!(read(b""), (r#""""#.into(), "utf8"));
         assert_eq!(read(b"\xff\x00"), (r#""/wA=""#.into(), "base64"));
     }

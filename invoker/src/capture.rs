@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use parking_lot::Mutex;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
@@ -20,9 +21,12 @@ const SENTINEL: &[u8] = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX";
 const KEPT_BYTES_MAX: u64 = 10 << 20;
 /// A longer line is cut into several.
 const LINE_BYTES_MAX: usize = 64 << 10;
-/// Room for one read: of a stream that says little, and of one that filled it the last time. The latter is a pipe's size.
+/// Room for one read: of a stream that says little, and of one that filled it the last time.
 const READ_BYTES: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 64 << 10;
+/// What a pipe holds, where the system lets it: a writer of gigabytes waits for its reader a sixteenth as often as with the
+/// usual 64 KiB. It counts as the writer's memory.
+const PIPE_BYTES: i32 = 1 << 20;
 /// Reads in one turn, so that a writer that never pauses does not keep its reader from looking at the time.
 const READS_MAX: usize = 16;
 
@@ -55,6 +59,10 @@ struct Stream {
 
 impl Capture {
     pub(crate) fn new(stdout: OwnedFd, stderr: OwnedFd) -> std::io::Result<Self> {
+        for pipe in [&stdout, &stderr] {
+            // Refused to who may not have so much, whose pipes stay as they are.
+            let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        }
         Ok(Self {
             pipes: [Receiver::from_owned_fd(stdout)?, Receiver::from_owned_fd(stderr)?],
             lines: Mutex::default(),

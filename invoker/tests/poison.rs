@@ -86,7 +86,7 @@ async fn poison_ends_in_clear_records_beside_others() {
                 invoker.run(job("nodejs:20", "endless", ENDLESS, 1000, "{}"), || {}),
                 invoker.run(job("python:3", "hungry", HUNGRY, 60_000, "{}"), || {}),
                 invoker.run(job("python:3", "forking", FORKING, 60_000, "{}"), || {}),
-                invoker.run(job("python:3", "talkative", TALKATIVE, 120_000, "{}"), || {}),
+                invoker.run(job("python:3", "talkative", TALKATIVE, 300_000, "{}"), || {}),
             )
         }
     });

@@ -179,8 +179,13 @@ impl JsonObject {
 fn compact(text: &str) -> Result<String, JsonError> {
     let mut out = Vec::with_capacity(text.len());
     let (mut in_string, mut escaped, mut depth) = (false, false, 0_usize);
-    for &byte in text.as_bytes() {
+    // Whether the escape before this one was the first half of a surrogate pair.
+    let mut pairs = false;
+    for (at, &byte) in text.as_bytes().iter().enumerate() {
         if in_string {
+            if escaped && byte == b'u' {
+                pairs = surrogate(text, at, pairs)?;
+            }
             in_string = escaped || byte != b'"';
             escaped = !escaped && byte == b'\\';
         } else {
@@ -198,6 +203,20 @@ fn compact(text: &str) -> Result<String, JsonError> {
         out.push(byte);
     }
     Ok(String::from_utf8(out).expect("only whole ASCII characters were left out"))
+}
+
+/// Refuses half of a surrogate pair at the `u` of an escape, which no text can hold: whoever looked inside later would
+/// fail. `true` where it is the first half and the second one follows.
+fn surrogate(text: &str, at: usize, pairs: bool) -> Result<bool, JsonError> {
+    let unit =
+        |at: usize| text.get(at..at + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let follows = || text.get(at + 5..at + 7) == Some("\\u") && (0xdc00..0xe000).contains(&unit(at + 7));
+    match unit(at + 1) {
+        0xd800..0xdc00 if follows() => Ok(true),
+        0xdc00..0xe000 if pairs => Ok(false),
+        0xd800..0xe000 => Err(JsonError::Syntax(format!("half of a surrogate pair at byte {at}"))),
+        _ => Ok(false),
+    }
 }
 
 impl fmt::Debug for Json {
@@ -306,6 +325,23 @@ mod tests {
         assert!(matches!(Json::parse(b"\xff"), Err(JsonError::Syntax(_))));
         assert_eq!(JsonObject::parse("[1]"), Err(JsonError::NotAnObject("an array")));
         assert_eq!(Json::parse("[".repeat(5000) + &"]".repeat(5000)), Err(JsonError::TooDeep));
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_refused_at_once() {
+        for poison in [
+            r#"{"a":"\ud800"}"#,
+            r#"{"\udc00":1}"#,
+            r#"["\ud800\u0041"]"#,
+            r#""\\ud83d\ude00""#,
+            r#""\ud83d\ude00\ude00""#,
+        ] {
+            assert!(matches!(Json::parse(poison), Err(JsonError::Syntax(_))), "{poison}");
+            assert!(serde_json::from_str::<Json>(poison).is_err(), "{poison}");
+        }
+        for fine in [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\uD83D\uDE00\uD83D\uDE00""#, r#""\u0000""#] {
+            assert_eq!(Json::parse(fine).unwrap().as_str(), fine);
+        }
     }
 
     #[test]

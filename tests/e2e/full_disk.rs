@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::support::broker::Broker;
 use crate::support::client::{Client, KEY};
 use crate::support::eventually;
 use crate::support::hub::{Hub, Start};
@@ -89,6 +90,19 @@ async fn below_the_reserve_the_hub_refuses_new_work_and_completes_what_it_accept
     client.put_rule("of-hook", "hook", "other", json!({})).await;
     assert_eq!(client.create_feed("webhook/feed", "hook", json!({})).await.0, 200);
 
+    let at_broker = tempfile::tempdir().unwrap();
+    let broker = Broker::start(at_broker.path(), "");
+    client.put("triggers/readings", &json!({})).await;
+    client.put_rule("of-readings", "readings", "other", json!({})).await;
+    let reading = json!({"url": broker.url(), "topic": "readings", "clientId": "full-disk"});
+    assert_eq!(client.create_feed("messaging/mqttFeed", "readings", reading).await.0, 200);
+    eventually("the broker's feed runs", async || {
+        let feeds = client.get("feeds").await;
+        let of_broker = feeds.as_array()?.iter().find(|feed| feed["trigger"] == "/guest/readings")?;
+        (of_broker["status"]["state"] == "running").then_some(())
+    })
+    .await;
+
     // Work that is accepted while there is room, and ends when there is none.
     let mut answered = BTreeSet::new();
     for n in 0..8 {
@@ -124,12 +138,18 @@ async fn below_the_reserve_the_hub_refuses_new_work_and_completes_what_it_accept
     let hook = format!("http://{}/hooks/guest/hook", hub.address());
     let (status, body) = client.send("POST", &hook, Some(&json!({}))).await;
     assert_eq!(status, 503, "{body}");
-    // The feed that cannot hand on its events says so, and its events wait.
-    eventually("the clock's feed waits", async || {
-        let feeds = client.get("feeds").await;
-        feeds.to_string().contains("kept in reserve").then_some(())
-    })
-    .await;
+    // The feeds that cannot hand on their events say so, and their events wait, the broker's at the broker.
+    let readings: Vec<String> = (0..50).map(|n| json!({ "n": n }).to_string()).collect();
+    broker.publish("readings", 1, &readings);
+    for trigger in ["/guest/clock", "/guest/readings"] {
+        eventually(&format!("the feed of {trigger} waits"), async || {
+            let feeds = client.get("feeds").await;
+            let feed = feeds.as_array()?.iter().find(|feed| feed["trigger"] == trigger)?.to_string();
+            feed.contains("kept in reserve").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(client.all_activations("readings").await, Vec::<Value>::new());
     // What was accepted is completed out of the reserve.
     check(&client, &answered).await;
     let ticks = client.all_activations("clock").await.len();
@@ -140,6 +160,12 @@ async fn below_the_reserve_the_hub_refuses_new_work_and_completes_what_it_accept
         (client.all_activations("clock").await.len() > ticks).then_some(())
     })
     .await;
+    let records = eventually("every reading is taken", async || {
+        let records = client.all_activations("readings").await;
+        (records.len() >= readings.len()).then_some(records)
+    })
+    .await;
+    assert_eq!(records.len(), readings.len(), "each reading once");
     assert_eq!(client.send("POST", &hook, Some(&json!({}))).await.0, 202);
     let ready = format!("http://{}/health/ready", hub.address());
     eventually("the hub is ready", async || (client.send("GET", &ready, None).await.0 == 200).then_some(()))
