@@ -18,6 +18,7 @@ mod support;
 mod fires;
 mod load;
 mod machine;
+mod readings;
 mod records;
 mod report;
 mod search;
@@ -39,9 +40,10 @@ pub struct Options {
 /// A part: its name, and what it measures.
 type Part = (&'static str, fn(&Options, &mut Report));
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("fires", fires::measure),
     ("warm", warm::measure),
+    ("readings", readings::measure),
     ("starts", starts::measure),
     ("search", search::measure),
 ];

@@ -10,7 +10,7 @@ use crate::support::hub::{Hub, Start};
 pub struct Stage {
     pub hub: Hub,
     runtime: tokio::runtime::Runtime,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Stage {
@@ -21,13 +21,18 @@ impl Stage {
     pub fn with(start: &Start) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let start = start.clone().env("TRIGGERFISH_LOG__FILTER", "warn,triggerfish::serve=info");
-        let hub = start.start(directory.path()).unwrap_or_else(|log| panic!("{log}"));
+        let hub = start.start(&directory.path().join("data")).unwrap_or_else(|log| panic!("{log}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        Self { hub, runtime, _directory: directory }
+        Self { hub, runtime, directory }
     }
 
     pub fn address(&self) -> String {
         self.hub.address().to_owned()
+    }
+
+    /// Where its data lies, and what else belongs to the measurement.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     /// Sets entities up through the API.

@@ -129,7 +129,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// Writes an invocation that came through the API: it is its own event.
     async fn invoke(&self, invocation: Invocation) -> Result<Pending>;
 
-    /// Notes that a run is being started; nobody waits for this write, and it may be lost with a crash.
+    /// Notes that a run is being started. Nobody waits for this write, and it does not cost a sync: it outlives the hub,
+    /// and may be lost with a crash of the machine.
     fn started(&self, pending: &Pending, interrupted: u32);
 
     /// Writes records that came before the end (a sequence's components), with how far the invocation has come.

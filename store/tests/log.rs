@@ -132,6 +132,25 @@ async fn only_runs_that_were_started_before_a_restart_count_as_interrupted() {
 }
 
 #[tokio::test]
+async fn the_note_of_a_started_run_costs_no_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let pending = store.invoke(invocation(1)).await.unwrap();
+    let before = store.status().await.unwrap();
+    store.started(&pending, 1);
+    let written = tokio::time::timeout(std::time::Duration::from_secs(60), async {
+        loop {
+            let now = store.status().await.unwrap();
+            if now.commits > before.commits {
+                return now;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(written.await.unwrap().syncs, before.syncs);
+}
+
+#[tokio::test]
 async fn a_namespace_has_a_share_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());

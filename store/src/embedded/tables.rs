@@ -84,9 +84,9 @@ impl Tables {
         })
     }
 
-    /// A batch that is on disk when its commit returns.
-    pub(super) fn batch(&self) -> WriteBatch {
-        self.db.batch().durability(Some(PersistMode::SyncData))
+    /// A batch, and how far it has come when its commit returns.
+    pub(super) fn batch(&self, durability: PersistMode) -> WriteBatch {
+        self.db.batch().durability(Some(durability))
     }
 
     /// The record of this number.

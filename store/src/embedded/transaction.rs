@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, UserKey, UserValue};
+use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, PersistMode, UserKey, UserValue};
 use triggerfish_model::{Activation, ActivationId, Entity, FeedId, Json, Namespace, QualifiedName, Revision};
 
 use crate::{Change, Pending, Precondition, Result, StoreError, Versioned};
@@ -58,6 +58,9 @@ pub(super) struct Published {
 pub(super) struct Finished {
     /// The rows; `None` where nothing is to be written.
     pub(super) batch: Option<WriteBatch>,
+    /// Whether somebody waits for it to be on disk. The notes of started runs need only outlive the hub, not the
+    /// machine: a run that an outage of the machine interrupts is not the run's fault.
+    pub(super) synced: bool,
     pub(super) published: Published,
     /// The number of the last record, this batch's too.
     pub(super) last_record: u64,
@@ -129,9 +132,6 @@ impl<'a> Transaction<'a> {
             let text = cursor.as_ref().map(|cursor| cursor.as_str().as_bytes());
             set(&mut self.rows, &tables.cursors, feed.0.as_bytes(), text);
         }
-        for (key, times) in &self.started {
-            set(&mut self.rows, &tables.started, key, Some(&times.to_be_bytes()));
-        }
         for (feed, sealed) in &self.subscriptions {
             set(&mut self.rows, &tables.subscriptions, feed.0.as_bytes(), sealed.as_deref());
         }
@@ -139,12 +139,16 @@ impl<'a> Transaction<'a> {
             let sealed = subject.as_ref().map(|(_, sealed)| sealed.as_slice());
             set(&mut self.rows, &tables.subjects, lookup, sealed);
         }
+        let synced = !self.rows.is_empty();
+        for (key, times) in &self.started {
+            set(&mut self.rows, &tables.started, key, Some(&times.to_be_bytes()));
+        }
         let batch = (!self.rows.is_empty()).then(|| {
             for (name, number) in self.state.numbers() {
                 set(&mut self.rows, &tables.meta, name.as_bytes(), Some(&number.to_be_bytes()));
             }
             set(&mut self.rows, &tables.meta, BATCH_NUMBER.as_bytes(), Some(&number.to_be_bytes()));
-            let mut batch = tables.batch();
+            let mut batch = tables.batch(if synced { PersistMode::SyncData } else { PersistMode::Buffer });
             for Row { table, key, value } in self.rows {
                 match value {
                     Some(value) => batch.insert(table, key, value),
@@ -154,7 +158,7 @@ impl<'a> Transaction<'a> {
             batch
         });
         let last_record = self.state.last_record();
-        Finished { batch, published: self.published, last_record, recount: self.recount }
+        Finished { batch, synced, published: self.published, last_record, recount: self.recount }
     }
 
     pub(super) fn set_cursor(&mut self, feed: FeedId, cursor: Option<Json>) {

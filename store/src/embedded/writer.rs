@@ -77,7 +77,7 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>) {
                 match batch.commit().map_err(engine) {
                     Ok(()) => {
                         fail::fail_point!("store::after_sync");
-                        shared.counts.syncs.fetch_add(1, Ordering::Relaxed);
+                        shared.counts.syncs.fetch_add(u64::from(finished.synced), Ordering::Relaxed);
                         shared.counts.commits.fetch_add(replies.len() as u64, Ordering::Relaxed);
                         shared.publish(finished.published, finished.last_record);
                         None
