@@ -110,7 +110,8 @@ pub fn plan(
     });
     plan.matched = plan.invocations.len();
     let recorded = match event.source {
-        Source::Api => !rules.is_empty(),
+        // A fire is answered with an id where a rule is active, be it one that cannot start anything.
+        Source::Api => !rules.is_empty() || skipped.iter().any(|s| !matches!(s.reason, SkipReason::Inactive)),
         Source::Feed(_) => plan.matched > 0 || policy == RecordPolicy::All,
     };
     if recorded {

@@ -10,6 +10,7 @@ use axum::http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use triggerfish_model::{JsonError, JsonObject, Namespace};
 use triggerfish_store::Identity;
@@ -29,6 +30,17 @@ pub(super) const BODY_BYTES_MAX: usize = 50 << 20;
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long a whole body may take: the largest one at 2 Mbit/s.
 const BODY_TIME_MAX: Duration = Duration::from_secs(240);
+/// Memory for the bodies of all requests together, in KiB. A body above [`SMALL_BODY_BYTES`] takes its whole length of it
+/// before it is read, and the request is refused for now where there is not that much.
+const BODIES_KIB_MAX: usize = 256 << 10;
+/// Bodies up to this size are bounded by the number of connections alone.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+/// When a request whose body found no room may come again.
+const BODIES_RETRY: Duration = Duration::from_secs(1);
+
+/// What is left of [`BODIES_KIB_MAX`] in this process.
+static BODIES: Semaphore = Semaphore::const_new(BODIES_KIB_MAX);
+
 /// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 4 << 20;
 
@@ -42,13 +54,17 @@ pub(super) struct Call<'a> {
     pub(super) body: &'a mut Incoming,
 }
 
-/// A body that was perhaps read. The mutex is never locked: it makes a body, which is not `Sync`, part of calls that
+/// A body that was perhaps read, and the memory that it may take. The mutex is never locked: it makes a body, which is not `Sync`, part of calls that
 /// are shared across awaits.
-pub(super) struct Incoming(Mutex<Option<Body>>);
+pub(super) struct Incoming {
+    body: Mutex<Option<Body>>,
+    /// Its share of [`BODIES`], held until the request is answered.
+    room: Option<SemaphorePermit<'static>>,
+}
 
 impl Incoming {
     pub(super) fn new(body: Body) -> Self {
-        Self(Mutex::new(Some(body)))
+        Self { body: Mutex::new(Some(body)), room: None }
     }
 
     /// The whole body, where it has `max` bytes at most.
@@ -59,7 +75,8 @@ impl Incoming {
         {
             return Err(too_large(length));
         }
-        let Some(body) = self.0.get_mut().take() else { return Ok(Bytes::new()) };
+        self.take_room(content_length(parts).unwrap_or(max))?;
+        let Some(body) = self.body.get_mut().take() else { return Ok(Bytes::new()) };
         let mut stream = body.into_data_stream();
         let mut whole = BytesMut::new();
         let mut first = None;
@@ -87,12 +104,35 @@ impl Incoming {
                 (None, false) => whole.extend_from_slice(&chunk),
             }
         }
-        Ok(first.unwrap_or_else(|| whole.freeze()))
+        let whole = first.unwrap_or_else(|| whole.freeze());
+        if whole.len() <= SMALL_BODY_BYTES {
+            self.room = None;
+        }
+        Ok(whole)
+    }
+
+    /// Takes room for a body of `length` bytes, where it is not small.
+    fn take_room(&mut self, length: usize) -> Result<()> {
+        if length <= SMALL_BODY_BYTES {
+            return Ok(());
+        }
+        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = BODIES.try_acquire_many(kib).map_err(|_| {
+            // Nor is it read and thrown away: it is answered at once, and the connection closed.
+            self.body.get_mut().take();
+            let text = format!(
+                "The bodies of other requests fill the {} MB that the hub has for them.",
+                BODIES_KIB_MAX >> 10
+            );
+            Problem::retry(StatusCode::SERVICE_UNAVAILABLE, text, BODIES_RETRY)
+        })?;
+        self.room = Some(room);
+        Ok(())
     }
 
     /// Throws a body away that nobody read.
     pub(super) async fn drain(&mut self) {
-        let Some(body) = self.0.get_mut().take() else { return };
+        let Some(body) = self.body.get_mut().take() else { return };
         throw_away(&mut body.into_data_stream()).await;
     }
 }

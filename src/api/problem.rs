@@ -90,7 +90,8 @@ impl Problem {
         Self::of(StatusCode::INTERNAL_SERVER_ERROR, "There was an internal server error.")
     }
 
-    fn retry(status: StatusCode, why: String, after: Duration) -> Self {
+    /// Not now, and when to come again.
+    pub(super) fn retry(status: StatusCode, why: String, after: Duration) -> Self {
         Self { extra: Extra::Retry(after), ..Self::of(status, why) }
     }
 }

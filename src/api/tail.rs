@@ -31,8 +31,8 @@ const READERS_MAX: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A reader that takes nothing for this long is cut off.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Events ready for a reader that has not taken them yet.
-const READY_MAX: usize = 16;
+/// Events ready for a reader that has not taken them yet: each may hold a record's 10 MB of logs.
+const READY_MAX: usize = 1;
 
 /// The readers there are.
 #[derive(Clone, Default)]

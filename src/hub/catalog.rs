@@ -9,7 +9,7 @@ use triggerfish_model::{Entity, QualifiedName, Trigger};
 use triggerfish_rules_engine::{CompiledRule, RuleSet, SkipReason, SkippedRule};
 use triggerfish_store::{Change, EntityStore, StoreError};
 
-use crate::entities::resolve::{self, ResolveError};
+use crate::entities::{EntityError, access};
 
 /// A trigger with its rules, ready to decide.
 pub(super) struct Listener {
@@ -92,13 +92,14 @@ impl Catalog {
                 skip(SkipReason::Inactive);
                 continue;
             }
-            match resolve::action(&*self.entities, &link.action).await {
+            match access::action(&*self.entities, &id.namespace, &link.action).await {
                 Ok(_) => {}
-                Err(ResolveError::NotFound(_) | ResolveError::NotAnAction(_)) => {
+                Err(EntityError::Store(error)) => return Err(error),
+                // Gone, or no longer this namespace's to run.
+                Err(_) => {
                     skip(SkipReason::ActionGone);
                     continue;
                 }
-                Err(ResolveError::Store(error)) => return Err(error),
             }
             let Some(rule) = self.entities.get(rule_id).await? else { continue };
             let Entity::Rule(rule) = &*rule.entity else { continue };

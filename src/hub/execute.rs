@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use triggerfish_model::{Activation, Exec, Invocation, Json, Namespace, Response, StatusCode};
+use triggerfish_model::{Activation, Exec, Invocation, Json, Namespace, QualifiedName, Response, StatusCode};
 use triggerfish_store::Pending;
 
-use crate::entities::resolve::{self, ResolveError, ResolvedAction};
+use crate::entities::resolve::ResolvedAction;
+use crate::entities::{EntityError, access};
 
 use super::prepare;
 use super::record::{self, Account, Ran};
@@ -23,7 +24,7 @@ impl Runner {
         invocation: &Invocation,
     ) -> Option<Vec<Arc<Activation>>> {
         let account = Account { invocation, id: invocation.id, cause: None };
-        let resolved = match resolve::action(&*self.parts.entities, &invocation.action).await {
+        let resolved = match self.resolve(invocation, &invocation.action).await {
             Ok(resolved) => resolved,
             Err(error) => return Some(vec![Arc::new(self.unresolved(&account, &error))]),
         };
@@ -32,6 +33,16 @@ impl Runner {
         }
         let record = self.run_action(pending, &account, &resolved, &invocation.payload).await;
         Some(vec![Arc::new(record)])
+    }
+
+    /// The action that `id` names for an invocation's namespace: rights are looked at when it runs, since a package that
+    /// was public when a rule or sequence was made may not be any more.
+    pub(super) async fn resolve(
+        &self,
+        invocation: &Invocation,
+        id: &QualifiedName,
+    ) -> Result<ResolvedAction, EntityError> {
+        access::action(&*self.parts.entities, &invocation.namespace, id).await
     }
 
     /// Runs one action in a container. Failures of the action are records.
@@ -63,15 +74,13 @@ impl Runner {
     }
 
     /// The record of an invocation whose action cannot be found.
-    pub(super) fn unresolved(&self, account: &Account<'_>, error: &ResolveError) -> Activation {
+    pub(super) fn unresolved(&self, account: &Account<'_>, error: &EntityError) -> Activation {
         let response = match error {
-            ResolveError::NotFound(_) | ResolveError::NotAnAction(_) => {
-                Response::error(StatusCode::ApplicationError, GONE)
-            }
-            ResolveError::Store(error) => {
+            EntityError::Store(error) => {
                 tracing::error!(action = %account.invocation.action, %error, "an action cannot be fetched");
                 Response::error(StatusCode::SystemError, NOT_FETCHED)
             }
+            _ => Response::error(StatusCode::ApplicationError, GONE),
         };
         record::of_failure(account, None, response, self.parts.clock.now())
     }
@@ -82,6 +91,10 @@ impl Runner {
         resolved: &ResolvedAction,
         namespace: &Namespace,
     ) -> Result<Option<String>, Response> {
+        if resolved.action().id.namespace != *namespace {
+            // Whoever publishes a package must not be given the keys of those who use it.
+            return Ok(None);
+        }
         let annotations = &resolved.action().annotations;
         if annotations.value("provide-api-key").is_some() && !annotations.is_truthy("provide-api-key") {
             return Ok(None);

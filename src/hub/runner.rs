@@ -30,7 +30,7 @@ const INTERRUPTIONS_MAX: u32 = 3;
 /// Pauses before a read or write that failed is tried again; a full disk is looked at every two seconds at least.
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2) };
 /// Records that a slow `_tail` may be behind before it loses some, and is told so.
-const TAIL_BACKLOG_MAX: usize = 4096;
+const TAIL_BACKLOG_MAX: usize = 512;
 
 /// What the runner works with.
 pub(super) struct Parts {

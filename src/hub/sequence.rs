@@ -6,7 +6,7 @@ use triggerfish_model::{Activation, ActivationId, Exec, Invocation, Json, Progre
 use triggerfish_rules_engine::sequence::{Ended, Machine, Owner, Sequence};
 use triggerfish_store::Pending;
 
-use crate::entities::resolve::{self, ResolvedAction};
+use crate::entities::resolve::ResolvedAction;
 
 use super::record::{self, Account};
 use super::runner::Runner;
@@ -40,7 +40,7 @@ impl Runner {
         });
         while let Some(step) = machine.step() {
             let mut records = Vec::new();
-            match resolve::action(&*self.parts.entities, &step.component).await {
+            match self.resolve(invocation, &step.component).await {
                 Err(_) => records.extend(machine.missing(&owner, clock.now())),
                 Ok(component) => match sequence_of(&component) {
                     Some(inner) => records.extend(machine.enter(inner, &owner, clock.now())),

@@ -11,5 +11,6 @@ mod crash;
 mod example;
 mod full_disk;
 mod readings;
+mod rights;
 mod search;
 mod serve;

@@ -27,8 +27,8 @@ use super::Feed;
 const SIGNATURE_HEADER: &str = "x-hub-signature-256";
 /// The longest id of a delivery.
 const ID_BYTES_MAX: usize = 1024;
-/// Headers that are never given to an action: they hold credentials.
-const CREDENTIALS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
+/// Headers whose names hold one of these are never given to an action: they hold credentials.
+const CREDENTIALS: [&str; 6] = ["authorization", "cookie", "api-key", "apikey", "token", "secret"];
 
 /// The parameters of `webhook/feed`.
 #[derive(Deserialize, JsonSchema)]
@@ -90,8 +90,9 @@ impl HookProvider for Webhook {
             let text = format!("the body has {} bytes, more than {event_bytes_max}", request.body.len());
             return Err(HookError::TooLarge(text));
         }
+        let signature = params.header.as_deref().unwrap_or(SIGNATURE_HEADER);
         if let Some(secret) = &params.secret {
-            verify(secret, params.header.as_deref().unwrap_or(SIGNATURE_HEADER), request)?;
+            verify(secret, signature, request)?;
         }
         let key = match &params.id_header {
             None => None,
@@ -101,7 +102,7 @@ impl HookProvider for Webhook {
                 None => return Err(HookError::Invalid(format!("the header {name} is missing: it holds the delivery's id"))),
             },
         };
-        Ok(vec![FeedEvent { key, payload: payload(request) }])
+        Ok(vec![FeedEvent { key, payload: payload(request, signature) }])
     }
 }
 
@@ -120,11 +121,13 @@ fn verify(secret: &str, header: &str, request: &HookRequest) -> Result<(), HookE
 }
 
 /// The fields of the JSON body, or `body` and `encoding` of anything else, with the request's headers.
-fn payload(request: &HookRequest) -> JsonObject {
+fn payload(request: &HookRequest, signature: &str) -> JsonObject {
     let headers: serde_json::Map<_, _> = request
         .headers
         .iter()
-        .filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()))
+        .filter(|(name, _)| !CREDENTIALS.iter().any(|part| name.contains(part)))
+        // With body and signature whoever reads the record could send the request again.
+        .filter(|(name, _)| !name.eq_ignore_ascii_case(signature))
         .map(|(name, value)| (name.clone(), json!(value)))
         .collect();
     let headers = Json::from(JsonObject::from_map(&headers));
@@ -171,7 +174,13 @@ mod tests {
 
     #[test]
     fn the_payload_has_the_body_and_the_headers_without_credentials() {
-        let headers = [("content-type", "application/json"), ("authorization", "Basic x"), ("x-id", "7")];
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", "Basic x"),
+            ("x-auth-token", "x"),
+            ("x-hub-signature-256", "sha256=00"),
+            ("x-id", "7"),
+        ];
         let events =
             Webhook.on_hook(&params(json!({"idHeader": "X-Id"})), &request(r#"{"a":1}"#, &headers), 100).unwrap();
         let expected = r#"{"a":1,"__ow_headers":{"content-type":"application/json","x-id":"7"}}"#;
