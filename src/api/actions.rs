@@ -110,6 +110,7 @@ async fn invoke(mut call: Call<'_>, id: &QualifiedName) -> Result {
     let invoke = Invoke {
         caller: call.caller,
         action: id.clone(),
+        resolved: found,
         payload,
         transaction: call.transaction,
         wait: blocking.then_some(wait),

@@ -73,6 +73,8 @@ pub struct Invoke {
     pub caller: Identity,
     /// The action as it was addressed, perhaps through a binding.
     pub action: QualifiedName,
+    /// What that is now.
+    pub resolved: ResolvedAction,
     /// The payload without the action's own parameters: an object.
     pub payload: Json,
     /// The request's transaction id.

@@ -10,7 +10,7 @@ use triggerfish_model::{
     Origin, Parameters, Progress, QualifiedName, Response, Rule, Source, StatusCode, Subscription, Version,
 };
 use triggerfish_rules_engine::{CompiledRule, RuleSet, explain};
-use triggerfish_store::{ActivationStore, EntityStore, Identity, SubjectStore};
+use triggerfish_store::{ActivationStore, EntityStore, Identity, StoreError, SubjectStore};
 
 use crate::api::backend::{Backend, FeedCall, Hook, HookReply, Invoke, Invoked, Readiness, Refusal};
 use crate::entities::resolve::ResolvedAction;
@@ -63,10 +63,18 @@ impl Backend for Hub {
             return Ok(Invoked::Accepted(id));
         };
         let mut waiter = self.runner.waiters.wait_for(id);
-        self.intake.invoke(invocation).await?;
-        match tokio::time::timeout(wait, waiter.record()).await {
-            Ok(Some(record)) => Ok(Invoked::Finished(record)),
-            Ok(None) | Err(_) => Ok(Invoked::Accepted(id)),
+        let accepted = self.runner.run_directly(&invocation, invoke.resolved)?;
+        if accepted.is_none() {
+            self.intake.invoke(invocation).await?;
+        }
+        let stopped = || Refusal::from(StoreError::Unavailable("the hub is stopping".into()));
+        match (tokio::time::timeout(wait, waiter.record()).await, accepted) {
+            (Ok(record), _) => record.map(Invoked::Finished).ok_or_else(stopped),
+            (Err(_), None) => Ok(Invoked::Accepted(id)),
+            (Err(_), Some(accepted)) => tokio::select! {
+                record = waiter.record() => record.map(Invoked::Finished).ok_or_else(stopped),
+                Ok(in_log) = accepted => Ok(in_log.map(|()| Invoked::Accepted(id))?),
+            },
         }
     }
 

@@ -31,7 +31,8 @@ impl Runner {
         if let Exec::Sequence { .. } = resolved.action().exec {
             return self.run_sequence(pending, invocation, &resolved).await;
         }
-        let record = self.run_action(pending, &account, &resolved, &invocation.payload).await;
+        let started = || self.parts.log.started(pending, invocation.progress.interrupted + 1);
+        let record = self.run_action(&account, &resolved, &invocation.payload, started).await;
         Some(vec![Arc::new(record)])
     }
 
@@ -45,13 +46,13 @@ impl Runner {
         access::action(&*self.parts.entities, &invocation.namespace, id).await
     }
 
-    /// Runs one action in a container. Failures of the action are records.
+    /// Runs one action in a container, and calls `started` before anything of it runs. Failures of the action are records.
     pub(super) async fn run_action(
         &self,
-        pending: &Pending,
         account: &Account<'_>,
         resolved: &ResolvedAction,
         arguments: &Json,
+        started: impl FnOnce() + Send,
     ) -> Activation {
         let ran = ran(resolved);
         let api_key = match self.api_key(resolved, &account.invocation.namespace).await {
@@ -62,9 +63,8 @@ impl Runner {
         };
         match prepare::job(account, resolved, arguments, api_key) {
             Ok(job) => {
-                let interrupted = account.invocation.progress.interrupted + 1;
                 let started = || {
-                    self.parts.log.started(pending, interrupted);
+                    started();
                     fail::fail_point!("run::started");
                 };
                 record::of_outcome(account, &ran, self.parts.invoker.run(job, started).await)

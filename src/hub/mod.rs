@@ -5,6 +5,7 @@
 
 mod backend;
 mod catalog;
+mod direct;
 mod execute;
 mod feeds;
 mod intake;
@@ -69,6 +70,7 @@ impl Hub {
         let entities: Arc<dyn EntityStore> = store.clone();
         let runner = Runner::new(Parts {
             log: store.clone(),
+            activations: store.clone(),
             entities: entities.clone(),
             subjects: store.clone(),
             invoker: invoker.clone(),

@@ -70,11 +70,25 @@ impl Queue {
         self.unseen_after = Some(SeqNum(0));
     }
 
-    /// Notes that a run is over, and answers what to run in its place.
-    pub(super) fn finished(&mut self, seq: SeqNum) -> Option<Item> {
-        self.known.remove(&seq);
-        if let Some(finished) = &mut self.reading {
-            finished.insert(seq);
+    /// Begins a run that is not in the log, unless others wait for their turn.
+    pub(super) fn begin_direct(&mut self) -> bool {
+        let begins = self.running < RUNS_MAX && self.ready.is_empty();
+        self.running += usize::from(begins);
+        begins
+    }
+
+    /// Notes that a run that was begun directly is in the log now.
+    pub(super) fn logged(&mut self, seq: SeqNum) {
+        self.known.insert(seq);
+    }
+
+    /// Notes that a run is over, with its place where it is in the log, and answers what to run instead.
+    pub(super) fn finished(&mut self, seq: Option<SeqNum>) -> Option<Item> {
+        if let Some(seq) = seq {
+            self.known.remove(&seq);
+            if let Some(finished) = &mut self.reading {
+                finished.insert(seq);
+            }
         }
         self.running -= 1;
         self.next()
@@ -119,7 +133,7 @@ impl Queue {
 
     /// Whether nothing is known or suspected, so that the queue can be forgotten.
     pub(super) fn is_idle(&self) -> bool {
-        self.known.is_empty() && self.unseen_after.is_none() && self.reading.is_none()
+        self.running == 0 && self.known.is_empty() && self.unseen_after.is_none() && self.reading.is_none()
     }
 
     /// How many run, and how many wait in memory.

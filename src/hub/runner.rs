@@ -17,7 +17,7 @@ use triggerfish_model::{
     Activation, Clock, Invocation, Progress, QualifiedName, Response, SeqNum, StatusCode,
 };
 use triggerfish_rules_engine::retry::Backoff;
-use triggerfish_store::{EntityStore, EventLog, Pending, StoreError, SubjectStore};
+use triggerfish_store::{ActivationStore, EntityStore, EventLog, Pending, StoreError, SubjectStore};
 
 use super::metrics::Metrics;
 use super::offers::{Offering, Offers};
@@ -35,6 +35,7 @@ const TAIL_BACKLOG_MAX: usize = 512;
 /// What the runner works with.
 pub(super) struct Parts {
     pub(super) log: Arc<dyn EventLog>,
+    pub(super) activations: Arc<dyn ActivationStore>,
     pub(super) entities: Arc<dyn EntityStore>,
     pub(super) subjects: Arc<dyn SubjectStore>,
     pub(super) invoker: Arc<Invoker>,
@@ -49,7 +50,7 @@ pub(super) struct Runner {
     queues: Mutex<HashMap<QualifiedName, Queue>>,
     offers: Offers,
     tail: broadcast::Sender<Arc<Activation>>,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
     stopping: CancellationToken,
     /// Runs that still go on are given up: what they end with is not written, and they start again after the restart.
     abandoned: CancellationToken,
@@ -77,14 +78,8 @@ impl Runner {
     /// Takes invocations that were just written to the log.
     pub(super) fn offer(self: &Arc<Self>, items: impl IntoIterator<Item = Item>) {
         for item in items {
-            let offer = {
-                let mut queues = self.queues.lock();
-                match queues.get_mut(&item.0.action) {
-                    Some(queue) => queue.offer(item),
-                    None => queues.entry(item.0.action.clone()).or_default().offer(item),
-                }
-            };
-            if let Offer::Run(item) = offer {
+            let action = item.0.action.clone();
+            if let Offer::Run(item) = self.with_queue(&action, |queue| queue.offer(item)) {
                 self.spawn(*item);
             }
         }
@@ -136,22 +131,38 @@ impl Runner {
         }
     }
 
-    fn spawn(self: &Arc<Self>, item: Item) {
-        let runner = self.clone();
-        self.tasks.spawn(async move {
-            let mut next = Some(item);
-            while let Some((pending, invocation)) = next {
-                if runner.stopping.is_cancelled() {
-                    return;
-                }
-                runner.run(&pending, invocation).await;
-                next = runner.after(&pending.action, pending.seq);
-            }
-        });
+    /// Whether nothing new is started any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
-    /// What to run after the run at `seq` ended.
-    fn after(self: &Arc<Self>, action: &QualifiedName, seq: SeqNum) -> Option<Item> {
+    /// Asks the queue of an action, which is made where there is none.
+    pub(super) fn with_queue<T>(&self, action: &QualifiedName, ask: impl FnOnce(&mut Queue) -> T) -> T {
+        let mut queues = self.queues.lock();
+        match queues.get_mut(action) {
+            Some(queue) => ask(queue),
+            None => ask(queues.entry(action.clone()).or_default()),
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, item: Item) {
+        let runner = self.clone();
+        self.tasks.spawn(async move { runner.work(Some(item)).await });
+    }
+
+    /// Runs an invocation, and what follows it in its queue.
+    pub(super) async fn work(self: &Arc<Self>, mut next: Option<Item>) {
+        while let Some((pending, invocation)) = next {
+            if self.is_stopping() {
+                return;
+            }
+            self.run(&pending, invocation).await;
+            next = self.after(&pending.action, Some(pending.seq));
+        }
+    }
+
+    /// What to run after a run ended, which was at `seq` of the log if it was in it.
+    pub(super) fn after(self: &Arc<Self>, action: &QualifiedName, seq: Option<SeqNum>) -> Option<Item> {
         let (next, idle) = {
             let mut queues = self.queues.lock();
             let queue = queues.get_mut(action)?;
@@ -215,23 +226,28 @@ impl Runner {
             );
             let response = Response::error(StatusCode::SystemError, text);
             let record = record::of_failure(&account, None, response, self.parts.clock.now());
-            self.complete(pending, vec![Arc::new(record)]).await;
+            self.complete(Some(pending), vec![Arc::new(record)]).await;
             return;
         }
         if let Some(records) = self.execute(pending, &invocation).await {
             fail::fail_point!("run::ended");
-            self.complete(pending, records).await;
+            self.complete(Some(pending), records).await;
         }
     }
 
-    /// Writes the last records of an invocation, and then tells of them.
-    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>) {
+    /// Writes the last records of an invocation, which ends its `pending` row where it has one, and then tells of them.
+    pub(super) async fn complete(&self, pending: Option<&Pending>, records: Vec<Arc<Activation>>) {
         if self.abandoned.is_cancelled() {
             return;
         }
         let mut failures = 0;
-        while let Err(error) = self.parts.log.complete(pending, records.clone()).await {
-            tracing::error!(action = %pending.action, %error, "a completion cannot be written; trying again");
+        let write = async || match pending {
+            Some(pending) => self.parts.log.complete(pending, records.clone()).await,
+            None => self.parts.activations.put(records.clone()).await,
+        };
+        while let Err(error) = write().await {
+            let ids: Vec<_> = records.iter().map(|record| record.id.to_string()).collect();
+            tracing::error!(?ids, %error, "a completion cannot be written; trying again");
             if !self.pause(&mut failures).await {
                 return;
             }

@@ -47,7 +47,8 @@ impl Runner {
                     None if !machine.admits() => records.extend(machine.too_long(&owner, clock.now())),
                     None => {
                         let account = Account { invocation, id: step.id, cause: Some(step.cause) };
-                        let ran = self.run_action(pending, &account, &component, &step.arguments).await;
+                        let started = || self.parts.log.started(pending, invocation.progress.interrupted + 1);
+                        let ran = self.run_action(&account, &component, &step.arguments, started).await;
                         let ended = ended(&ran, step.id, &component);
                         records.push(ran);
                         records.extend(machine.ended(ended, &owner, clock.now()));

@@ -126,6 +126,10 @@ pub trait EventLog: Send + Sync + 'static {
     /// key the first counts, also within one batch.
     async fn append(&self, batch: Batch) -> Result<Vec<Appended>>;
 
+    /// Whether an invocation of a namespace would be taken now: what [`EventLog::invoke`] would refuse it with. Writes
+    /// nothing.
+    fn admits(&self, namespace: &Namespace) -> Result<()>;
+
     /// Writes an invocation that came through the API: it is its own event.
     async fn invoke(&self, invocation: Invocation) -> Result<Pending>;
 

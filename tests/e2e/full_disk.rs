@@ -128,7 +128,10 @@ async fn below_the_reserve_the_hub_refuses_new_work_and_completes_what_it_accept
     assert_eq!(retry.as_deref(), Some("1"));
     let text = refusal["error"].as_str().unwrap();
     let (path, rest) = (directory.display().to_string(), "MB are kept in reserve: make room");
-    assert!(text.starts_with("only 6") && text.contains(&path) && text.contains(rest), "{text}");
+    let free = text.strip_prefix("only ").and_then(|rest| rest.split(' ').next()).unwrap();
+    // The engine takes room in pieces of several MB.
+    assert!((32..64).contains(&free.parse::<u32>().unwrap()), "{text}");
+    assert!(text.contains(&path) && text.contains(rest), "{text}");
     // New entities are refused in the same way, and leave nothing.
     let (status, body) = client.send("PUT", "triggers/late", Some(&json!({}))).await;
     assert_eq!((status, body["error"].as_str().unwrap().contains("reserve")), (503, true), "{body}");

@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod cli;
 mod crash;
+mod direct;
 mod example;
 mod full_disk;
 mod readings;

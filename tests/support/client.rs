@@ -10,7 +10,7 @@ pub const KEY: (&str, &str) = (
 
 #[derive(Clone)]
 pub struct Client {
-    base: String,
+    pub base: String,
     http: reqwest::Client,
 }
 

@@ -36,7 +36,9 @@ impl Start {
 
     /// Starts a hub with `--dev` on `data_dir`. `Err` is its log where it ended before it was ready.
     pub fn start(&self, data_dir: &Path) -> Result<Hub, String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_triggerfish"));
+        // Another build to compare with: `HUB_BINARY=/old/triggerfish make bench`.
+        let binary = std::env::var("HUB_BINARY");
+        let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_triggerfish")));
         command
             .args([
                 "serve",

@@ -31,6 +31,8 @@ struct World {
     snapshot: Option<Vec<Item>>,
     /// Written, but not offered yet: answers of the log race each other.
     late: Vec<u64>,
+    /// Runs that are not in the log.
+    direct: usize,
 }
 
 impl World {
@@ -51,9 +53,26 @@ impl World {
         }
         let seq = self.running.swap_remove(which % self.running.len());
         self.disk.remove(&seq);
-        if let Some(next) = self.queue.finished(SeqNum(seq)) {
+        if let Some(next) = self.queue.finished(Some(SeqNum(seq))) {
             self.start(next);
         }
+    }
+
+    fn finish_direct(&mut self) {
+        if self.direct > 0 {
+            self.direct -= 1;
+            if let Some(next) = self.queue.finished(None) {
+                self.start(next);
+            }
+        }
+    }
+
+    /// A direct run is put in the log.
+    fn log_direct(&mut self, seq: u64) {
+        self.direct -= 1;
+        self.disk.insert(seq, item(seq));
+        self.queue.logged(SeqNum(seq));
+        self.start(item(seq));
     }
 
     fn begin_read(&mut self) {
@@ -87,6 +106,9 @@ enum Step {
     Late,
     OfferLate(usize),
     Finish(usize),
+    BeginDirect,
+    LogDirect,
+    FinishDirect,
     BeginRead,
     EndRead,
 }
@@ -97,6 +119,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Late),
         1 => any::<usize>().prop_map(Step::OfferLate),
         4 => any::<usize>().prop_map(Step::Finish),
+        2 => Just(Step::BeginDirect),
+        1 => Just(Step::LogDirect),
+        2 => Just(Step::FinishDirect),
         2 => Just(Step::BeginRead),
         2 => Just(Step::EndRead),
     ]
@@ -125,14 +150,23 @@ proptest! {
                     world.offer(seq);
                 },
                 Step::Finish(which) => world.finish(which),
+                Step::BeginDirect => world.direct += usize::from(world.queue.begin_direct()),
+                Step::LogDirect => if world.direct > 0 {
+                    world.log_direct(next);
+                    next += 1;
+                },
+                Step::FinishDirect => world.finish_direct(),
                 Step::BeginRead => world.begin_read(),
                 Step::EndRead => world.end_read(),
             }
-            prop_assert!(world.running.len() <= RUNS_MAX);
+            prop_assert!(world.running.len() + world.direct <= RUNS_MAX);
             prop_assert!(world.queue.load().1 <= READY_MAX + READ_MAX);
         }
         for seq in std::mem::take(&mut world.late) {
             world.offer(seq);
+        }
+        while world.direct > 0 {
+            world.finish_direct();
         }
         for _ in 0..100_000 {
             if world.disk.is_empty() {

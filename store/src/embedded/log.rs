@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use triggerfish_model::{
-    Activation, Event, FeedId, Invocation, Json, Progress, QualifiedName, SeqNum, Source, Timestamp,
+    Activation, Event, FeedId, Invocation, Json, Namespace, Progress, QualifiedName, SeqNum, Source,
+    Timestamp,
 };
 
 use crate::{Appended, Batch, Decided, EventLog, LogStatus, Pending, Result, StoreError};
@@ -39,6 +40,12 @@ impl EventLog for Embedded {
             Ok(appended)
         })
         .await
+    }
+
+    fn admits(&self, namespace: &Namespace) -> Result<()> {
+        self.shared.tables()?;
+        self.shared.disk.check()?;
+        self.shared.state.lock().check_shares(namespace, None, &self.options)
     }
 
     async fn invoke(&self, invocation: Invocation) -> Result<Pending> {
