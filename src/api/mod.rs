@@ -45,6 +45,8 @@ pub use backend::Backend;
 
 /// The longest path and query, in bytes (contract §1.1).
 const URI_BYTES_MAX: usize = 8192;
+/// The longest transaction id that a client may choose: it is kept with each invocation, and comes back in each answer.
+const TRANSACTION_BYTES_MAX: usize = 1024;
 /// Where the API begins.
 const BASE: &str = "/api/v1";
 
@@ -117,12 +119,13 @@ async fn root(api: &Api, parts: &Parts, body: &mut Incoming) -> Result {
     if parts.method == Method::GET { Ok(reply) } else { Err(Problem::method("GET, OPTIONS")) }
 }
 
-/// The transaction's id: the client's own, unless it looks like one of the system's (contract §1.1).
+/// The transaction's id: the client's own, unless it looks like one of the system's (contract §1.1) or is no id by its
+/// length.
 fn transaction_of(parts: &Parts) -> Arc<str> {
     let given =
         parts.headers.get("x-request-id").and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     match given {
-        Some(id) if !id.starts_with("sid_") => id.into(),
+        Some(id) if !id.starts_with("sid_") && id.len() <= TRANSACTION_BYTES_MAX => id.into(),
         _ => Alphanumeric.sample_string(&mut rand::rng(), 32).into(),
     }
 }

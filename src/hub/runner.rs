@@ -17,7 +17,7 @@ use triggerfish_model::{
     Activation, Clock, Invocation, Progress, QualifiedName, Response, SeqNum, StatusCode,
 };
 use triggerfish_rules_engine::retry::Backoff;
-use triggerfish_store::{ActivationStore, EntityStore, EventLog, Pending, StoreError, SubjectStore};
+use triggerfish_store::{ActivationStore, EntityStore, EventLog, Haste, Pending, StoreError, SubjectStore};
 
 use super::metrics::Metrics;
 use super::offers::{Offering, Offers};
@@ -241,8 +241,10 @@ impl Runner {
             return;
         }
         let mut failures = 0;
+        let awaited = records.iter().any(|record| self.waiters.is_awaited(record.id));
+        let haste = if awaited { Haste::Now } else { Haste::Gathered };
         let write = async || match pending {
-            Some(pending) => self.parts.log.complete(pending, records.clone()).await,
+            Some(pending) => self.parts.log.complete(pending, records.clone(), haste).await,
             None => self.parts.activations.put(records.clone()).await,
         };
         while let Err(error) = write().await {

@@ -28,6 +28,11 @@ impl Waiters {
         Waiter { waiters: self, id, record }
     }
 
+    /// Whether somebody waits for the record of `id`.
+    pub(super) fn is_awaited(&self, id: ActivationId) -> bool {
+        self.waiting.lock().contains_key(&id)
+    }
+
     /// Hands a durable record to whoever waits for it.
     pub(super) fn resolve(&self, record: &Arc<Activation>) {
         let sender = self.waiting.lock().remove(&record.id);

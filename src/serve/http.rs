@@ -4,14 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at once; each may hold a buffer and a blocking caller. More wait in the kernel's queue.
+use super::connections::Connections;
+
+/// Connections at once; each may hold a buffer and a blocking caller. More wait in the kernel's queue, or take the place of
+/// an idle one.
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(70);
@@ -23,11 +28,11 @@ const DRAIN: Duration = Duration::from_millis(1500);
 
 /// Serves `router` until `stopping`, and then lets open requests end.
 pub(super) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Connections::new(CONNECTIONS_MAX);
     let connections = TaskTracker::new();
     loop {
         let place = tokio::select! {
-            place = places.clone().acquire_owned() => place.expect("the semaphore is never closed"),
+            place = places.place(&stopping) => Arc::new(place),
             () = stopping.cancelled() => break,
         };
         let stream = tokio::select! {
@@ -44,10 +49,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stopping: Cance
         };
         // Only latency is lost where this fails.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let stopping = stopping.clone();
+        let (end, holds) = (place.connection.end.clone(), place.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (answering, busy) = (router.call(request), place.busy());
+            async move { answering.await.map(|answer| busy.until_sent(answer)) }
+        });
         connections.spawn(async move {
-            let _place = place;
+            let _holds = holds;
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -55,7 +64,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stopping: Cance
             // A client that breaks off or speaks no HTTP is its own affair.
             tokio::select! {
                 _ = &mut connection => {}
-                () = stopping.cancelled() => {
+                () = end.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     let _ = tokio::time::timeout(DRAIN, connection).await;
                 }

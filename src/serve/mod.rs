@@ -1,5 +1,6 @@
 //! `triggerfish serve`: the hub as a process. Starts everything in order, answers HTTP, and stops in order.
 
+mod connections;
 mod http;
 mod logging;
 mod signals;

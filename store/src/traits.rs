@@ -102,6 +102,15 @@ pub struct Pending {
     pub seq: SeqNum,
 }
 
+/// Whether somebody waits for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// It is synced at once.
+    Now,
+    /// It may wait some milliseconds for others, to share their sync.
+    Gathered,
+}
+
 /// How full the log is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogStatus {
@@ -146,7 +155,7 @@ pub trait EventLog: Send + Sync + 'static {
     ) -> Result<()>;
 
     /// Writes the invocation's last records and takes it off the pending ones, in one atomic step.
-    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>) -> Result<()>;
+    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>, haste: Haste) -> Result<()>;
 
     /// Pending invocations of one action after a place, in order, at most `limit`. `started` of a stored invocation
     /// counts as an interruption only when read by a hub that did not start it.

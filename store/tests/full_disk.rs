@@ -16,7 +16,7 @@ use triggerfish_model::{
     Timestamp,
 };
 use triggerfish_store::embedded::{Embedded, Options};
-use triggerfish_store::{Appended, Batch, Decided, EventLog, Pending, StoreError};
+use triggerfish_store::{Appended, Batch, Decided, EventLog, Haste, Pending, StoreError};
 
 const FEED: FeedId = FeedId(ActivationId::from_bytes([9; 16]));
 const MB: u64 = 1 << 20;
@@ -110,7 +110,7 @@ async fn below_the_reserve_new_work_is_refused_and_accepted_work_is_completed() 
     assert!(matches!(store.invoke(invocation(50, &payload)).await, Err(StoreError::DiskFull { .. })));
     assert_eq!(store.cursor(FEED).await.unwrap(), Some(Json::parse("49").unwrap()), "the cursor stays");
     for place in &accepted {
-        store.complete(place, vec![]).await.unwrap();
+        store.complete(place, vec![], Haste::Now).await.unwrap();
     }
     assert_eq!(store.status().await.unwrap().pending, 0);
     disk.make_room();

@@ -11,8 +11,8 @@ use triggerfish_model::{
 };
 use triggerfish_store::embedded::{Embedded, OpenError, Options};
 use triggerfish_store::{
-    ActivationQuery, ActivationStore, Appended, Batch, Decided, EventLog, FeedStore, Identity, StoreError,
-    SubjectStore,
+    ActivationQuery, ActivationStore, Appended, Batch, Decided, EventLog, FeedStore, Haste, Identity,
+    StoreError, SubjectStore,
 };
 
 const FEED: FeedId = FeedId(ActivationId::from_bytes([9; 16]));
@@ -91,8 +91,8 @@ async fn events_cursor_and_pending_work_survive_and_repeated_keys_are_dropped() 
 
     for (place, invocation) in &pending {
         let n = if invocation.id == pending[0].1.id { 1 } else { 2 };
-        store.complete(place, vec![record(n, "guest/a")]).await.unwrap();
-        store.complete(place, vec![record(n, "guest/a")]).await.unwrap();
+        store.complete(place, vec![record(n, "guest/a")], Haste::Now).await.unwrap();
+        store.complete(place, vec![record(n, "guest/a")], Haste::Now).await.unwrap();
     }
     assert!(store.pending(&action, None, 10).await.unwrap().is_empty());
     assert_eq!(store.status().await.unwrap().pending, 0);
@@ -160,7 +160,7 @@ async fn a_namespace_has_a_share_of_the_log() {
     let refused = store.invoke(invocation(100)).await.unwrap_err();
     assert!(matches!(refused, StoreError::OverShare { pending: 100, share: 100, .. }), "{refused}");
     let (place, _) = store.pending(&"guest/a".parse().unwrap(), None, 1).await.unwrap().remove(0);
-    store.complete(&place, vec![]).await.unwrap();
+    store.complete(&place, vec![], Haste::Now).await.unwrap();
     store.invoke(invocation(100)).await.unwrap();
 }
 
@@ -229,7 +229,7 @@ async fn a_record_never_changes_once_it_is_written() {
     ActivationStore::put(&store, vec![first.clone(), second.clone()]).await.unwrap();
     ActivationStore::put(&store, vec![second.clone()]).await.unwrap();
     let place = store.invoke(invocation(1)).await.unwrap();
-    store.complete(&place, vec![second]).await.unwrap();
+    store.complete(&place, vec![second], Haste::Now).await.unwrap();
     let guest = "guest".parse().unwrap();
     assert_eq!(*store.get(&guest, first.id).await.unwrap().unwrap(), *first);
     drop(store);

@@ -10,7 +10,7 @@ use triggerfish_model::{
     Timestamp,
 };
 
-use crate::{Appended, Batch, Decided, EventLog, LogStatus, Pending, Result, StoreError};
+use crate::{Appended, Batch, Decided, EventLog, Haste, LogStatus, Pending, Result, StoreError};
 
 use super::tables::{PendingRow, decode, engine, number, pending_key, pending_of, pending_prefix};
 use super::transaction::Transaction;
@@ -64,6 +64,7 @@ impl EventLog for Embedded {
     fn started(&self, pending: &Pending, interrupted: u32) {
         let pending = pending.clone();
         let request = Request {
+            haste: Haste::Gathered,
             apply: Box::new(move |transaction| {
                 if let Ok(transaction) = transaction {
                     transaction.note_started(&pending, interrupted);
@@ -99,9 +100,9 @@ impl EventLog for Embedded {
         Ok(())
     }
 
-    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>) -> Result<()> {
+    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>, haste: Haste) -> Result<()> {
         let (pending, seq) = (pending.clone(), pending.seq);
-        self.write(move |transaction| {
+        self.write_with(haste, move |transaction| {
             for record in &records {
                 transaction.put_record(record)?;
             }

@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 
 use crate::seal::Seal;
 use crate::search::Search;
-use crate::{Result, StoreError};
+use crate::{Haste, Result, StoreError};
 
 use disk::Disk;
 use lock::Lock;
@@ -157,8 +157,17 @@ impl Embedded {
         &self,
         apply: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_with(Haste::Now, apply).await
+    }
+
+    async fn write_with<T: Send + 'static>(
+        &self,
+        haste: Haste,
+        apply: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         self.submit(Request {
+            haste,
             apply: Box::new(move |transaction| {
                 let answer = transaction.and_then(|transaction| transaction.request(apply));
                 Box::new(move |failure| {

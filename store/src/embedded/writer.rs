@@ -11,11 +11,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
 
-use crate::{Result, StoreError};
+use crate::{Haste, Result, StoreError};
 
 use super::shared::Shared;
 use super::state::State;
@@ -26,6 +26,8 @@ use super::transaction::{BATCH_NUMBER, Finished, Transaction};
 const REQUESTS_PER_BATCH: usize = 1024;
 /// Bytes of values after which a batch takes no more requests.
 const BATCH_BYTES: usize = 8 << 20;
+/// How long what nobody waits for is gathered: a sync costs about as much time, and its work as much as several writes.
+const GATHER: Duration = Duration::from_millis(2);
 /// How often a database that failed is tried again.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
 
@@ -37,6 +39,8 @@ pub(super) type Apply = Box<dyn FnOnce(Result<&mut Transaction<'_>>) -> Reply + 
 
 /// A write that waits for the writer.
 pub(super) struct Request {
+    /// Whether it may wait for others.
+    pub(super) haste: Haste,
     /// What it does. An error of its own is this caller's alone, and leaves nothing of this request in the batch.
     pub(super) apply: Apply,
 }
@@ -67,7 +71,8 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>) {
             reopen(shared, &mut batch_number);
             continue;
         };
-        let (finished, replies) = build(first, requests, shared, &tables, batch_number + 1);
+        let waiting = gather(first, requests);
+        let (finished, replies) = build(waiting, requests, shared, &tables, batch_number + 1);
         let mut tables = Some(tables);
         let failure = match finished.batch {
             None => None,
@@ -104,9 +109,24 @@ pub(super) fn run(requests: &Receiver<Request>, shared: &Arc<Shared>) {
     }
 }
 
-/// Makes a batch of what waits.
+/// Takes requests for a moment, for as long as none of them is in haste.
+fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
+    let until = Instant::now() + GATHER;
+    let mut waiting = vec![first];
+    while waiting.last().is_some_and(|last| last.haste == Haste::Gathered)
+        && waiting.len() < REQUESTS_PER_BATCH
+    {
+        match requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(request) => waiting.push(request),
+            Err(_) => break,
+        }
+    }
+    waiting
+}
+
+/// Makes a batch of what was gathered, and of what came meanwhile.
 fn build(
-    first: Request,
+    waiting: Vec<Request>,
     requests: &Receiver<Request>,
     shared: &Shared,
     tables: &Tables,
@@ -114,7 +134,8 @@ fn build(
 ) -> (Finished, Vec<Reply>) {
     let mut state = shared.state.lock();
     let mut transaction = Transaction::new(tables, &mut state);
-    let mut replies = vec![(first.apply)(Ok(&mut transaction))];
+    let mut replies: Vec<_> =
+        waiting.into_iter().map(|request| (request.apply)(Ok(&mut transaction))).collect();
     while replies.len() < REQUESTS_PER_BATCH && transaction.bytes() < BATCH_BYTES {
         let Ok(request) = requests.try_recv() else { break };
         replies.push((request.apply)(Ok(&mut transaction)));
