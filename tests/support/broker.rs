@@ -65,9 +65,14 @@ impl Broker {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
+    /// A connection to publish on.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::connect(self.port)
+    }
+
     /// Publishes one message per line, and waits until the broker has them all.
     pub fn publish(&self, topic: &str, qos: u8, lines: &[String]) {
-        Publisher::connect(self.port).publish(topic, qos, lines);
+        self.publisher().publish(topic, qos, lines);
     }
 }
 
@@ -75,7 +80,7 @@ impl Broker {
 const WINDOW: usize = 500;
 
 /// A publisher on MQTT 3.1.1. It keeps no session: whoever stops the broker lets it finish first.
-struct Publisher {
+pub struct Publisher {
     stream: TcpStream,
     input: BytesMut,
     output: BytesMut,
@@ -95,7 +100,8 @@ impl Publisher {
         this
     }
 
-    fn publish(mut self, topic: &str, qos: u8, lines: &[String]) {
+    /// Publishes one message per line, and waits until the broker has them all.
+    pub fn publish(&mut self, topic: &str, qos: u8, lines: &[String]) {
         let (mut sent, mut done) = (0, 0);
         while done < lines.len() {
             while sent < lines.len() && sent < done + WINDOW {
@@ -115,7 +121,6 @@ impl Publisher {
         }
         PingReq.write(&mut self.output).unwrap();
         assert!(matches!(self.answer(), Packet::PingResp), "the broker has all that came before the ping");
-        self.stream.write_all(&[0xe0, 0]).unwrap();
     }
 
     /// Sends what waits; the next packet of the broker.
@@ -132,6 +137,13 @@ impl Publisher {
             assert!(read > 0, "the broker closed the publisher's connection");
             self.input.extend_from_slice(&bytes[..read]);
         }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // The broker may be gone.
+        let _ = self.stream.write_all(&[0xe0, 0]);
     }
 }
 
