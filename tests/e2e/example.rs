@@ -1,4 +1,5 @@
-//! `examples/iot-sensors` as its README has it: a real Mosquitto, its own simulator, until alerts are recorded.
+//! The examples as their READMEs have them. `iot-sensors`: a real Mosquitto, its own simulator, until alerts are recorded.
+//! `github-push`: its own sender of a real push.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -84,6 +85,58 @@ async fn sensors_readings_become_alerts() {
         events > fires.len() as u64,
         "readings that no rule matched are counted and not recorded: {feeds}"
     );
+    let second = cli.ok(&apply);
+    assert!(second.contains("0 created, 0 updated, 6 unchanged"), "{second}");
+}
+
+/// What `push.py` of `examples/github-push` printed, and whether it succeeded.
+fn push(example: &Path, hub: &Hub, secret: &str, args: &[&str]) -> (bool, String) {
+    let url = format!("http://{}/hooks/github/guest/push", hub.address());
+    let output = Command::new("python3")
+        .arg(example.join("push.py"))
+        .args(["--url", &url])
+        .args(args)
+        .env("GITHUB_SECRET", secret)
+        .stdin(Stdio::null())
+        .output()
+        .expect("python3 is missing: apt-get install python3");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_runs_the_sequence_that_tells_of_it() {
+    let data = tempfile::tempdir().unwrap();
+    let hub = Hub::start(data.path());
+    let cli = Cli::new(hub.address());
+    let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/github-push");
+    let manifest = example.join("manifest.yaml");
+    let apply = ["apply", "-f", manifest.to_str().unwrap(), "--var", "GITHUB_SECRET=a long random text"];
+    let first = cli.ok(&apply);
+    assert!(first.contains("6 created, 0 updated, 0 unchanged"), "{first}");
+    let secret = "a long random text";
+    let one = r#"202 {"accepted":1,"duplicates":0}"#.to_owned();
+    assert_eq!(push(&example, &hub, secret, &["--delivery", "first"]), (true, one.clone()));
+    assert_eq!(push(&example, &hub, secret, &["--delivery", "second", "--form"]), (true, one));
+    let again = r#"202 {"accepted":0,"duplicates":1}"#.to_owned();
+    assert_eq!(push(&example, &hub, secret, &["--delivery", "first"]), (true, again));
+    let (succeeded, text) = push(&example, &hub, "guessed-wrong", &[]);
+    assert!(!succeeded && text.starts_with("push.py: 401 "), "{text}");
+
+    let client = hub.client();
+    let messages = eventually("both pushes are announced", async || {
+        let records = client.all_activations("github-push/announce").await;
+        (records.len() >= 2).then_some(records)
+    })
+    .await;
+    assert_eq!(messages.len(), 2);
+    for message in &messages {
+        assert_eq!(message["response"]["success"], json!(true), "{message}");
+        let text = message["response"]["result"]["message"].as_str().unwrap();
+        let expected =
+            "Codertocat pushed 1 commit to Codertocat/Hello-World (master): 1 added\n  - Initial commit\n";
+        assert!(text.starts_with(expected), "{text}");
+    }
     let second = cli.ok(&apply);
     assert!(second.contains("0 created, 0 updated, 6 unchanged"), "{second}");
 }
