@@ -8,7 +8,7 @@ command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] || {
 }
 # program or file → package
 wanted=(
-  "mosquitto mosquitto" "mosquitto_pub mosquitto-clients" "crun crun" "node nodejs"
+  "mosquitto mosquitto" "mosquitto_pub mosquitto-clients" "crun crun" "node nodejs" "npm npm"
   "python3 python3" "gcc gcc" "/usr/include/stdio.h libc6-dev" "git git" "unshare util-linux" "mkfs.ext4 e2fsprogs"
 )
 missing=()
@@ -19,7 +19,23 @@ for entry in "${wanted[@]}"; do
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null ;;
   esac || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+# Data for tests: real payloads of GitHub's webhooks, from npm.
+fetch_examples() {
+  local name=webhooks-examples-7.6.1 cache=$HOME/.cache/triggerfish
+  [ -e "$cache/$name/package.json" ] && return
+  echo "setup: fetching @octokit/$name from npm" >&2
+  local dir
+  dir=$(mktemp -d)
+  (cd "$dir" && npm pack --silent "@octokit/${name%-*}@${name##*-}" >/dev/null && tar -xzf ./*.tgz)
+  mkdir -p "$cache"
+  rm -rf "${cache:?}/$name"
+  mv "$dir/package" "$cache/$name"
+  rm -rf "$dir"
+}
+if [ ${#missing[@]} -eq 0 ]; then
+  fetch_examples
+  exit 0
+fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "setup: these Debian packages are missing; install them and run this again:" >&2
   echo "  apt-get install ${missing[*]}" >&2
@@ -29,3 +45,4 @@ echo "setup: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >&2
 apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >&2
+fetch_examples

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use url::Url;
 
 /// What variables of the configuration begin with; `__` stands for a dot.
 const ENV_PREFIX: &str = "TRIGGERFISH_";
@@ -23,6 +24,9 @@ pub struct Config {
     pub listen: String,
     /// Where all that survives a restart lies.
     pub data_dir: PathBuf,
+    /// Where the hub is reached from outside, `https://hub.example/`; webhooks are made with it. Empty where that is not
+    /// known: then feeds answer with `listen`, and one that would have a remote side call is refused.
+    pub public_url: String,
     /// How long a shutdown waits for running work, in seconds.
     pub shutdown_seconds: u64,
     /// Further namespaces with keys, for development only (`--dev`).
@@ -132,6 +136,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:3233".into(),
             data_dir: "triggerfish-data".into(),
+            public_url: String::new(),
             shutdown_seconds: 20,
             namespaces: Vec::new(),
             events: Events::default(),
@@ -216,6 +221,17 @@ impl Config {
         }
         if !["auto", "text", "json"].contains(&self.log.format.as_str()) {
             bail!("log.format is `{}`; expected `auto`, `text` or `json`", self.log.format);
+        }
+        let is_base = |url: Url| {
+            ["http", "https"].contains(&url.scheme())
+                && url.has_host()
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none()
+        };
+        if !self.public_url.is_empty() && !Url::parse(&self.public_url).is_ok_and(is_base) {
+            bail!("public_url is `{}`; expected something like https://hub.example", self.public_url);
         }
         if self.containers.memory_mb < 128 {
             bail!(

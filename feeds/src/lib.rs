@@ -1,11 +1,13 @@
 //! The feeds of Triggerfish: providers of outside events, and the runtime that drives them.
 //!
-//! Only this crate touches brokers. What a provider is, is in [`provider`]; each is one file in [`catalogue`]; the
-//! [`Supervisor`] runs those that are wanted. A crash loses nothing: nothing is acknowledged upstream before the hub
+//! Only this crate touches brokers. What a provider is, is in [`provider`], and in [`hook`] for webhooks; each is one file in
+//! [`catalogue`]; the [`Supervisor`] runs those that are wanted. A crash loses nothing: nothing is acknowledged upstream before the hub
 //! has made it durable.
 
 mod body;
 pub mod catalogue;
+mod github;
+pub mod hook;
 pub mod lifecycle;
 mod mqtt;
 pub mod provider;
@@ -14,6 +16,6 @@ mod schedule;
 mod supervisor;
 mod tick;
 
-pub use provider::{AlsoDelete, FeedError, FeedEvent, HookError, HookRequest};
+pub use provider::{AlsoDelete, FeedError, FeedEvent};
 pub use runner::{Delivered, Intake, IntakeError};
 pub use supervisor::{Options, Supervisor};

@@ -48,6 +48,17 @@ pub struct LifecyclePlan {
     pub change: Change,
     /// What the caller is answered.
     pub answer: JsonObject,
+    /// The secret that this call made, told to the caller this once and kept in no record.
+    pub secret: Option<String>,
+}
+
+/// What chance gives to a call that makes something.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// The id of a new subscription.
+    pub id: FeedId,
+    /// A secret that nobody guesses, for a feed that wants one and was given none.
+    pub secret: String,
 }
 
 /// A change of what is wanted.
@@ -69,9 +80,23 @@ pub struct LifecycleError(pub String);
 /// Parameters of the protocol itself, and of the packages of old, that are not the user's.
 const OF_PROTOCOL: [&str; 6] =
     ["lifecycleEvent", "triggerName", "authKey", "record", "apihost", "provider_endpoint"];
+/// The parameter that holds a secret which the hub made. It is not the user's: nobody can give it, and it is not shown.
+const GENERATED: &str = "generatedSecret";
+/// The parameter in whose place it is.
+const GIVEN: &str = "secret";
 /// Parameters that are shown as `***`.
-const SECRET: [&str; 8] =
-    ["password", "secret", "accessToken", "apiKey", "iamApiKey", "authKey", "token", "kafka_admin_url"];
+const SECRET: [&str; 10] = [
+    "password",
+    GIVEN,
+    GENERATED,
+    "accessToken",
+    "apiKey",
+    "iamApiKey",
+    "authKey",
+    "token",
+    "verifyToken",
+    "kafka_admin_url",
+];
 
 impl LifecycleRequest {
     /// Reads the parameters of a feed action's invocation. `trigger` resolves the name that they give.
@@ -115,11 +140,11 @@ impl LifecycleRequest {
     }
 }
 
-/// Decides what a call changes, and what it answers. `fresh` is the id of a subscription that is made by it.
+/// Decides what a call changes, and what it answers.
 pub fn decide(
     request: &LifecycleRequest,
     existing: Option<&Subscription>,
-    fresh: FeedId,
+    fresh: &Fresh,
     now: Timestamp,
 ) -> Result<LifecyclePlan, LifecycleError> {
     let feed = catalogue::feed(&request.feed)
@@ -132,9 +157,12 @@ pub fn decide(
     };
     match request.event {
         Lifecycle::Create => {
-            let params = checked(feed, &request.params, None, now)?;
+            only_known(feed, &request.params)?;
+            let before = existing.map(|subscription| &subscription.params);
+            let (params, secret) = with_secret(feed, request.params.clone(), before, &fresh.secret);
+            check(feed, &params, None, now)?;
             let made = Subscription {
-                id: existing.map_or(fresh, |subscription| subscription.id),
+                id: existing.map_or(fresh.id, |subscription| subscription.id),
                 trigger: request.trigger.clone(),
                 feed: request.feed.clone(),
                 params,
@@ -145,40 +173,42 @@ pub fn decide(
                 created: existing.map_or(now, |subscription| subscription.created),
                 updated: now,
             };
-            Ok(put(made))
+            Ok(LifecyclePlan { secret, ..put(made) })
         }
-        Lifecycle::Read => Ok(LifecyclePlan { change: Change::Nothing, answer: describe(known()?) }),
+        Lifecycle::Read => {
+            Ok(LifecyclePlan { change: Change::Nothing, answer: describe(known()?), secret: None })
+        }
         Lifecycle::Update => {
             let old = known()?;
             if request.params.is_empty() && request.record.is_none() {
                 return Err(LifecycleError("no updatable parameters were specified".into()));
             }
+            only_known(feed, &request.params)?;
             let merged = old.params.overlaid_with(&request.params);
-            let params = checked(feed, &merged, Some(&old.params), now)?;
+            let (params, _) = with_secret(feed, merged, Some(&old.params), &fresh.secret);
+            check(feed, &params, Some(&old.params), now)?;
             let record = request.record.unwrap_or(old.record);
             Ok(put(Subscription { params, record, ended: None, updated: now, ..old.clone() }))
         }
-        Lifecycle::Delete => Ok(LifecyclePlan { change: Change::Delete(known()?.id), answer: success() }),
+        Lifecycle::Delete => {
+            let change = Change::Delete(known()?.id);
+            Ok(LifecyclePlan { change, answer: success(), secret: None })
+        }
         Lifecycle::Pause => Ok(put(Subscription { paused: true, updated: now, ..known()?.clone() })),
         Lifecycle::Unpause => Ok(put(Subscription { paused: false, updated: now, ..known()?.clone() })),
     }
 }
 
 fn put(subscription: Subscription) -> LifecyclePlan {
-    LifecyclePlan { change: Change::Put(Box::new(subscription)), answer: success() }
+    LifecyclePlan { change: Change::Put(Box::new(subscription)), answer: success(), secret: None }
 }
 
 fn success() -> JsonObject {
     JsonObject::from_map(&Map::from_iter([("status".to_owned(), json!("success"))]))
 }
 
-/// The parameters, where the feed takes them; `before` are those that they replace.
-fn checked(
-    feed: &Feed,
-    params: &JsonObject,
-    before: Option<&JsonObject>,
-    now: Timestamp,
-) -> Result<JsonObject, LifecycleError> {
+/// Refuses parameters that the feed does not have.
+fn only_known(feed: &Feed, params: &JsonObject) -> Result<(), LifecycleError> {
     let known = feed.parameters();
     for key in params.fields().keys() {
         if !known.iter().any(|name| name == key) {
@@ -190,13 +220,45 @@ fn checked(
             )));
         }
     }
-    feed.check(params, before, now).map_err(|error| LifecycleError(error.0))?;
-    Ok(params.clone())
+    Ok(())
+}
+
+/// Refuses values that make no sense; `before` are the parameters that these replace.
+fn check(
+    feed: &Feed,
+    params: &JsonObject,
+    before: Option<&JsonObject>,
+    now: Timestamp,
+) -> Result<(), LifecycleError> {
+    feed.check(params, before, now).map_err(|error| LifecycleError(error.0))
+}
+
+/// The parameters with the secret that the hub makes where the feed wants one and the user gives none, and that secret
+/// where it is new. A secret that was made `before` stays, since the remote side has it.
+fn with_secret(
+    feed: &Feed,
+    params: JsonObject,
+    before: Option<&JsonObject>,
+    fresh: &str,
+) -> (JsonObject, Option<String>) {
+    let mut fields = params.fields();
+    if !feed.makes_secret() {
+        return (params, None);
+    }
+    let is_given = fields.get(GIVEN).is_some_and(|given| *given != Json::null());
+    let kept = before.and_then(|before| before.fields().shift_remove(GENERATED)).filter(|_| !is_given);
+    let made = (!is_given && kept.is_none()).then(|| fresh.to_owned());
+    match kept.or_else(|| made.as_deref().map(Json::from)) {
+        Some(secret) => drop(fields.insert(GENERATED.to_owned(), secret)),
+        None => drop(fields.shift_remove(GENERATED)),
+    }
+    (JsonObject::from_fields(fields.iter().map(|(key, value)| (key.as_str(), value))), made)
 }
 
 /// What READ answers (contract §3.2); secrets are masked.
 fn describe(subscription: &Subscription) -> JsonObject {
     let mut config = redacted(&subscription.params).to_map();
+    config.shift_remove(GENERATED);
     config.insert("name".into(), json!(subscription.trigger.name));
     config.insert("namespace".into(), json!(subscription.trigger.namespace));
     let mut status = json!({

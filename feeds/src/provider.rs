@@ -2,17 +2,19 @@
 //!
 //! A provider never fires a trigger and never decides when to acknowledge. It gives batches of events with the cursor
 //! behind them; the runtime makes both durable in one step and then calls [`FeedConnection::ack`], the only place where
-//! something is acknowledged upstream. A provider of webhooks verifies and maps a request instead.
+//! something is acknowledged upstream. A provider of webhooks verifies and maps a request instead: its seam is
+//! [`crate::hook`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use triggerfish_model::{Clock, EventKey, FeedId, JsonObject, QualifiedName, Timestamp};
+
+use crate::hook::HookContext;
 
 /// One event of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub struct FeedContext {
     pub event_bytes_max: usize,
     /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// What only feeds of webhooks ask for.
+    pub hook: HookContext,
 }
 
 /// A provider of outside events: one file in `catalogue/`.
@@ -128,8 +132,14 @@ pub trait FeedProvider: Send + Sync + 'static {
         None
     }
 
+    /// Has the remote side do what the feed needs before it is made or changed: its refusal is the caller's answer, and
+    /// nothing changes then. Idempotent; a hub that dies after it leaves what the next call finds.
+    async fn subscribe(&self, _params: &Self::Params, _context: &FeedContext) -> Result<(), FeedError> {
+        Ok(())
+    }
+
     /// Lets the remote side forget what [`Self::keeps`] names; called when no connection of the feed is left.
-    async fn forget(&self, _params: &Self::Params, _feed: FeedId) -> Result<(), FeedError> {
+    async fn forget(&self, _params: &Self::Params, _context: &FeedContext) -> Result<(), FeedError> {
         Ok(())
     }
 }
@@ -160,72 +170,4 @@ pub trait FeedConnection: Send + 'static {
 
     /// Says goodbye, keeping what the remote side keeps for a feed that comes back.
     async fn close(&mut self) {}
-}
-
-/// A request to a webhook.
-#[derive(Clone, Debug)]
-pub struct HookRequest {
-    /// Headers, names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// The body's bytes as they came.
-    pub body: Bytes,
-}
-
-impl HookRequest {
-    /// The value of the header `name` (in any case).
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .rev()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    }
-}
-
-/// Why a webhook's request is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HookError {
-    /// The signature is missing or wrong: 401.
-    #[error("{0}")]
-    Unauthorized(String),
-    /// The request cannot be read: 400.
-    #[error("{0}")]
-    Invalid(String),
-    /// The mapping broke off, which is a fault of the hub: 500.
-    #[error("{0}")]
-    Broken(String),
-    /// The body is too large: 413.
-    #[error("{0}")]
-    TooLarge(String),
-    /// The trigger has no webhook, or it is paused or ended: 404 or 409.
-    #[error("{0}")]
-    NotServed(String),
-    /// The hub has no room now: 503, and the sender may try again after the given time.
-    #[error("{why}")]
-    Busy {
-        /// Why.
-        why: String,
-        /// When to try again.
-        retry_after: Duration,
-    },
-}
-
-/// A provider of webhooks: maps a request to events, without I/O.
-pub trait HookProvider: Send + Sync + 'static {
-    /// The user's parameters.
-    type Params: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
-    /// The feed's action in `/whisk.system`: package and name.
-    fn action(&self) -> (&'static str, &'static str);
-
-    /// Checks what types cannot say.
-    fn check(&self, params: &Self::Params, now: Timestamp) -> Result<(), ParamError>;
-
-    /// Verifies a request and gives the events that it holds.
-    fn on_hook(
-        &self,
-        params: &Self::Params,
-        request: &HookRequest,
-        event_bytes_max: usize,
-    ) -> Result<Vec<FeedEvent>, HookError>;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use triggerfish_model::{FeedId, FeedState, Json, Subscription};
+use triggerfish_model::{EventKey, FeedId, FeedState, Json, Subscription};
 
 use crate::catalogue::{DynBatch, DynConnection, DynProvider};
 use crate::provider::{FeedContext, FeedError, FeedEvent};
@@ -60,6 +60,12 @@ pub trait Intake: Send + Sync + 'static {
 
     /// The cursor of the last durable batch.
     async fn cursor(&self, feed: FeedId) -> Result<Option<Json>, IntakeError>;
+
+    /// For each key, whether an event of it was stored; to ask again for what is known costs little, so a hub that does
+    /// not look says no.
+    async fn known(&self, _feed: FeedId, keys: &[EventKey]) -> Result<Vec<bool>, IntakeError> {
+        Ok(vec![false; keys.len()])
+    }
 
     /// The feed will emit no more; to be written down, with what goes along.
     async fn ended(&self, subscription: &Subscription, why: &str, also_delete: crate::AlsoDelete);

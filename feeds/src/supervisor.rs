@@ -14,9 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerfish_model::{Clock, FeedId, FeedState, FeedStatus, Subscription, Timestamp};
 
-use crate::catalogue::{self, DynHook, DynProvider, Engine};
-use crate::provider::{FeedContext, FeedError, FeedEvent, HookError, HookRequest};
-use crate::runner::{self, Delivered, Intake, IntakeError, Over};
+use crate::catalogue::{self, DynProvider, Engine};
+use crate::hook::{HookContext, Known};
+use crate::provider::{FeedContext, FeedError};
+use crate::runner::{self, Delivered, Intake, Over};
+
+mod hooks;
+
+use hooks::Hooks;
 
 /// The first pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +34,8 @@ const STABLE: Duration = Duration::from_secs(60);
 
 /// How long the remote side of a feed that is gone may take to forget it; whoever deletes the feed waits for that.
 const FORGET_MAX: Duration = Duration::from_secs(5);
+/// How long the remote side may take to do what a feed needs when it is made; whoever makes it waits for that.
+const SUBSCRIBE_MAX: Duration = Duration::from_secs(20);
 
 /// Limits of all feeds.
 #[derive(Clone, Debug)]
@@ -37,11 +44,20 @@ pub struct Options {
     pub event_bytes_max: usize,
     /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// Where the hub is reached from outside, `https://hub.example`; where that is not known, no remote side is told to call.
+    pub public_url: Option<String>,
+    /// Where the hub listens, for people who ask what to call.
+    pub listen_url: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { event_bytes_max: 25_000_000, connect_timeout: Duration::from_secs(20) }
+        Self {
+            event_bytes_max: 25_000_000,
+            connect_timeout: Duration::from_secs(20),
+            public_url: None,
+            listen_url: "http://127.0.0.1:3233".into(),
+        }
     }
 }
 
@@ -125,6 +141,7 @@ pub struct Supervisor {
     clock: Arc<dyn Clock>,
     options: Options,
     feeds: Mutex<HashMap<FeedId, Running>>,
+    hooks: Hooks,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -137,6 +154,7 @@ impl Supervisor {
             clock,
             options,
             feeds: Mutex::default(),
+            hooks: Hooks::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -144,14 +162,13 @@ impl Supervisor {
 
     /// Makes a feed run as `subscription` says, whatever it did before. What ran before ends first.
     pub fn set(&self, subscription: Subscription) {
-        let state = match (&subscription.ended, subscription.paused, catalogue::feed(&subscription.feed)) {
+        let engine = catalogue::feed(&subscription.feed).map(|feed| &feed.engine);
+        let state = match (&subscription.ended, subscription.paused, engine) {
             (Some(_), ..) => FeedState::Ended,
             (None, true, _) => FeedState::Paused,
             (None, false, None) => FeedState::Failed,
-            (None, false, Some(feed)) => match feed.engine {
-                Engine::Read(_) => FeedState::Connecting,
-                Engine::Hook(_) => FeedState::Running,
-            },
+            (None, false, Some(engine)) if engine.reader().is_some() => FeedState::Connecting,
+            (None, false, Some(_)) => FeedState::Running,
         };
         let id = subscription.id;
         let running = Running {
@@ -166,11 +183,15 @@ impl Supervisor {
         if let Some(before) = &before {
             before.stop.cancel();
         }
-        let before = before.map(|before| farewell(before, subscription.clone()));
-        let provider = match catalogue::feed(&subscription.feed).map(|feed| feed.engine.clone()) {
-            Some(Engine::Read(provider)) if state == FeedState::Connecting => provider,
-            provider => {
-                if provider.is_none() && state == FeedState::Failed {
+        let before = before.map(|before| {
+            let context = self.context(&before.subscription);
+            farewell(before, context, subscription.clone())
+        });
+        self.hooks.set(&subscription, &status);
+        let provider = match engine.and_then(Engine::reader) {
+            Some(provider) if state == FeedState::Connecting => provider.clone(),
+            _ => {
+                if state == FeedState::Failed {
                     status.failed(&format!("there is no feed `{}`", subscription.feed), self.clock.now());
                 }
                 // Nothing runs, but what ran before may still be saying goodbye, and whoever comes next waits for it.
@@ -184,14 +205,7 @@ impl Supervisor {
                 return;
             }
         };
-        let context = FeedContext {
-            feed: id,
-            trigger: subscription.trigger.clone(),
-            created: subscription.created,
-            clock: self.clock.clone(),
-            event_bytes_max: self.options.event_bytes_max,
-            connect_timeout: self.options.connect_timeout,
-        };
+        let context = self.context(&subscription);
         let task = Task { provider, subscription, context, intake: self.intake.clone(), status, stop };
         self.tasks.spawn(async move {
             let _over = over.drop_guard();
@@ -202,14 +216,49 @@ impl Supervisor {
         });
     }
 
-    /// Ends a feed and forgets it, and lets its remote side forget it where that can be done at once.
-    pub async fn remove(&self, id: FeedId) {
-        let running = self.feeds.lock().remove(&id);
-        if let Some(running) = running {
-            running.stop.cancel();
-            running.over.cancelled().await;
-            forget(&running.subscription).await;
+    /// What a provider may know of a feed.
+    fn context(&self, subscription: &Subscription) -> FeedContext {
+        FeedContext {
+            feed: subscription.id,
+            trigger: subscription.trigger.clone(),
+            created: subscription.created,
+            clock: self.clock.clone(),
+            event_bytes_max: self.options.event_bytes_max,
+            connect_timeout: self.options.connect_timeout,
+            hook: HookContext {
+                url: self.options.public_url.as_deref().and_then(|base| hooks::url(base, subscription)),
+                known: Known::of(self.intake.clone(), subscription.id),
+            },
         }
+    }
+
+    /// Has the remote side do what a feed needs that is about to be made or changed; its refusal is the caller's answer.
+    pub async fn subscribe(&self, subscription: &Subscription) -> Result<(), FeedError> {
+        let Some(provider) = provider(subscription) else { return Ok(()) };
+        let context = self.context(subscription);
+        let subscribing = provider.subscribe(&subscription.params, &context);
+        match tokio::time::timeout(SUBSCRIBE_MAX, subscribing).await {
+            Ok(result) => result,
+            Err(_) => {
+                Err(FeedError::Unavailable(format!("the remote side did not do it within {SUBSCRIBE_MAX:?}")))
+            }
+        }
+    }
+
+    /// The address that a feed's requests have to be sent to, where it is a webhook.
+    pub fn hook_url(&self, subscription: &Subscription) -> Option<String> {
+        hooks::url(self.options.public_url.as_ref().unwrap_or(&self.options.listen_url), subscription)
+    }
+
+    /// Ends a feed and forgets it, and lets its remote side forget it where that can be done at once; tells why where it
+    /// could not.
+    pub async fn remove(&self, id: FeedId) -> Result<(), String> {
+        let running = self.feeds.lock().remove(&id);
+        let Some(running) = running else { return Ok(()) };
+        self.hooks.remove(&running.subscription);
+        running.stop.cancel();
+        running.over.cancelled().await;
+        forget(&running.subscription, &self.context(&running.subscription)).await
     }
 
     /// What a feed is doing.
@@ -222,37 +271,6 @@ impl Supervisor {
         self.feeds.lock().iter().map(|(id, running)| (*id, running.status.now.lock().clone())).collect()
     }
 
-    /// Takes a webhook's request for a feed: verified, mapped and durable when this returns.
-    pub async fn hook(&self, id: FeedId, request: &HookRequest) -> Result<Delivered, HookError> {
-        let found =
-            self.feeds.lock().get(&id).map(|running| (running.subscription.clone(), running.status.clone()));
-        let Some((subscription, status)) = found else {
-            return Err(HookError::NotServed("the trigger has no webhook".into()));
-        };
-        let state = status.now.lock().state;
-        if state != FeedState::Running {
-            return Err(HookError::NotServed("the webhook is paused or has ended".into()));
-        }
-        let Some(Engine::Hook(hook)) = catalogue::feed(&subscription.feed).map(|feed| feed.engine.clone())
-        else {
-            return Err(HookError::NotServed("the trigger's feed is no webhook".into()));
-        };
-        let mapped = map_hook(&*hook, &subscription, request, self.options.event_bytes_max);
-        let events = mapped.inspect_err(|error| status.refused(&[error.to_string()]))?;
-        match self.intake.deliver(&subscription, events, None).await {
-            Ok(delivered) => {
-                status.delivered(delivered);
-                Ok(delivered)
-            }
-            Err(IntakeError::Busy { retry_after, why }) => {
-                status.busy(&why);
-                Err(HookError::Busy { retry_after, why })
-            }
-            Err(IntakeError::Gone(why)) => Err(HookError::NotServed(why)),
-            Err(IntakeError::Failed(why)) => Err(HookError::Busy { retry_after: PAUSE, why }),
-        }
-    }
-
     /// Ends all feeds, waiting for their goodbyes until `deadline` has passed.
     pub async fn shutdown(&self, deadline: Duration) {
         self.stop.cancel();
@@ -263,45 +281,31 @@ impl Supervisor {
     }
 }
 
-/// The events of a webhook's request. A mapping that panics has failed, and takes nothing with it.
-fn map_hook(
-    hook: &dyn DynHook,
-    subscription: &Subscription,
-    request: &HookRequest,
-    event_bytes_max: usize,
-) -> Result<Vec<FeedEvent>, HookError> {
-    let map = || hook.on_hook(&subscription.params, request, event_bytes_max);
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(map)).unwrap_or_else(|_| {
-        Err(HookError::Broken("the webhook's mapping broke off: this is a fault of the hub".into()))
-    })
-}
-
-fn provider(subscription: &Subscription) -> Option<Arc<dyn DynProvider>> {
-    match catalogue::feed(&subscription.feed).map(|feed| feed.engine.clone()) {
-        Some(Engine::Read(provider)) => Some(provider),
-        Some(Engine::Hook(_)) | None => None,
-    }
+fn provider(subscription: &Subscription) -> Option<&'static Arc<dyn DynProvider>> {
+    catalogue::feed(&subscription.feed).and_then(|feed| feed.engine.reader())
 }
 
 /// Waits for the end of what ran before `after`. What its remote side keeps and `after` does not go on with is forgotten.
-async fn farewell(before: Running, after: Arc<Subscription>) {
+async fn farewell(before: Running, context: FeedContext, after: Arc<Subscription>) {
     before.over.cancelled().await;
     let keeps = |it: &Subscription| provider(it).and_then(|provider| provider.keeps(&it.params, it.id));
     if keeps(&before.subscription) != keeps(&after) {
-        forget(&before.subscription).await;
+        // Told in the log; nobody waits for it.
+        let _ = forget(&before.subscription, &context).await;
     }
 }
 
 /// Lets the remote side forget a feed. Where it cannot be told, what it keeps stays until it expires there.
-async fn forget(subscription: &Subscription) {
-    let Some(provider) = provider(subscription) else { return };
-    let forgetting = provider.forget(&subscription.params, subscription.id);
+async fn forget(subscription: &Subscription, context: &FeedContext) -> Result<(), String> {
+    let Some(provider) = provider(subscription) else { return Ok(()) };
+    let forgetting = provider.forget(&subscription.params, context);
     let error = match tokio::time::timeout(FORGET_MAX, forgetting).await {
-        Ok(Ok(())) => return,
+        Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {FORGET_MAX:?}"),
     };
     tracing::warn!(trigger = %subscription.trigger, error, "the remote side of a feed that is gone was not told");
+    Err(error)
 }
 
 /// One feed's task.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
+use triggerfish_feeds::hook::{HookError, HookPath, HookRequest, HookTaken, HookTarget};
 use triggerfish_model::{
     Activation, ActivationId, Clock, FeedStatus, Json, JsonObject, Namespace, QualifiedName, Rule,
     Subscription,
@@ -105,32 +106,6 @@ pub struct FeedCall {
     pub transaction: Arc<str>,
 }
 
-/// A webhook's request as it came.
-#[derive(Clone, Debug)]
-pub struct Hook {
-    /// Namespace and trigger of the path.
-    pub trigger: QualifiedName,
-    /// Whether it came in on the path of GitHub's webhooks.
-    pub github: bool,
-    /// The headers, in lower case; of a repeated one the last value.
-    pub headers: Vec<(String, String)>,
-    /// The query's pairs, decoded.
-    pub query: Vec<(String, String)>,
-    /// The body's bytes.
-    pub body: bytes::Bytes,
-}
-
-/// What a webhook's sender is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookReply {
-    /// The HTTP status.
-    pub status: u16,
-    /// The answer's JSON.
-    pub body: Json,
-    /// When to try again, where the hub is full.
-    pub retry_after: Option<Duration>,
-}
-
 /// Whether the hub can work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
@@ -171,7 +146,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether `payload` names a defined parameter of a `final` action (contract §2.1).
     fn overrides_final(&self, action: &ResolvedAction, payload: &Json) -> bool;
 
-    /// Answers a feed's action; the record says how it went, and is durable.
+    /// Answers a feed's action; the record says how it went, and is durable. A secret that the call made is in this answer
+    /// and not in the record.
     async fn feed_action(&self, call: FeedCall) -> Result<Arc<Activation>, Refusal>;
 
     /// The trigger of a feed is deleted: ends the feed, where it has one.
@@ -180,8 +156,19 @@ pub trait Backend: Send + Sync + 'static {
     /// The feeds of a namespace's triggers, with what they are doing.
     async fn feeds(&self, namespace: &Namespace) -> Result<Vec<(Subscription, Option<FeedStatus>)>, Refusal>;
 
-    /// A webhook's request.
-    async fn hook(&self, hook: Hook) -> HookReply;
+    /// The webhook of a trigger, where it takes requests now. Costs nothing: who asks is not known.
+    fn hook(&self, trigger: &QualifiedName, path: HookPath) -> Result<HookTarget, HookError>;
+
+    /// Takes a webhook's request; its events are durable then.
+    async fn take_hook(
+        &self,
+        trigger: &QualifiedName,
+        path: HookPath,
+        request: HookRequest,
+    ) -> Result<HookTaken, HookError>;
+
+    /// A request to a webhook was refused; called once for each.
+    fn hook_refused(&self, target: Option<&HookTarget>, error: &HookError);
 
     /// New records, from now on.
     fn tail(&self) -> broadcast::Receiver<Arc<Activation>>;

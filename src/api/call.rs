@@ -10,7 +10,7 @@ use axum::http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use triggerfish_model::{JsonError, JsonObject, Namespace};
 use triggerfish_store::Identity;
@@ -37,9 +37,8 @@ const BODIES_KIB_MAX: usize = 256 << 10;
 const SMALL_BODY_BYTES: usize = 64 << 10;
 /// When a request whose body found no room may come again.
 const BODIES_RETRY: Duration = Duration::from_secs(1);
-
-/// What is left of [`BODIES_KIB_MAX`] in this process.
-static BODIES: Semaphore = Semaphore::const_new(BODIES_KIB_MAX);
+/// The same for the bodies of webhooks: whoever sends them is not known, and shall not take the room of callers who are.
+const HOOK_BODIES_KIB_MAX: usize = 128 << 10;
 
 /// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 4 << 20;
@@ -52,14 +51,39 @@ pub(super) struct Call<'a> {
     pub(super) caller: Identity,
     pub(super) transaction: Arc<str>,
     pub(super) body: &'a mut Incoming,
+    pub(super) room: &'a Room,
 }
 
-/// A body that was perhaps read, and the memory that it may take. The mutex is never locked: it makes a body, which is not `Sync`, part of calls that
-/// are shared across awaits.
+/// The memory that bodies may take together, in KiB.
+pub(super) struct Room {
+    kib_max: usize,
+    left: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new(kib_max: usize) -> Self {
+        Self { kib_max, left: Arc::new(Semaphore::new(kib_max)) }
+    }
+}
+
+/// Who waits for how much memory: callers of the API, and senders to webhooks.
+pub(super) struct Rooms {
+    pub(super) callers: Room,
+    pub(super) hooks: Room,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self { callers: Room::new(BODIES_KIB_MAX), hooks: Room::new(HOOK_BODIES_KIB_MAX) }
+    }
+}
+
+/// A body that was perhaps read, and the memory that it may take. The mutex is never locked: it makes a body, which is not
+/// `Sync`, part of calls that are shared across awaits.
 pub(super) struct Incoming {
     body: Mutex<Option<Body>>,
-    /// Its share of [`BODIES`], held until the request is answered.
-    room: Option<SemaphorePermit<'static>>,
+    /// Its share of a [`Room`], held until the request is answered.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Incoming {
@@ -67,15 +91,15 @@ impl Incoming {
         Self { body: Mutex::new(Some(body)), room: None }
     }
 
-    /// The whole body, where it has `max` bytes at most.
-    pub(super) async fn read(&mut self, parts: &Parts, max: usize) -> Result<Bytes> {
+    /// The whole body, where it has `max` bytes at most and `room` has so much left.
+    pub(super) async fn read(&mut self, parts: &Parts, max: usize, room: &Room) -> Result<Bytes> {
         let too_large = |is| Problem::from(EntityError::TooLarge { what: "Request", is, max });
         if let Some(length) = content_length(parts)
             && length > max
         {
             return Err(too_large(length));
         }
-        self.take_room(content_length(parts).unwrap_or(max))?;
+        self.take_room(content_length(parts).unwrap_or(max), room)?;
         let Some(body) = self.body.get_mut().take() else { return Ok(Bytes::new()) };
         let mut stream = body.into_data_stream();
         let mut whole = BytesMut::new();
@@ -112,21 +136,21 @@ impl Incoming {
     }
 
     /// Takes room for a body of `length` bytes, where it is not small.
-    fn take_room(&mut self, length: usize) -> Result<()> {
+    fn take_room(&mut self, length: usize, room: &Room) -> Result<()> {
         if length <= SMALL_BODY_BYTES {
             return Ok(());
         }
         let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
-        let room = BODIES.try_acquire_many(kib).map_err(|_| {
+        let taken = room.left.clone().try_acquire_many_owned(kib).map_err(|_| {
             // Nor is it read and thrown away: it is answered at once, and the connection closed.
             self.body.get_mut().take();
             let text = format!(
                 "The bodies of other requests fill the {} MB that the hub has for them.",
-                BODIES_KIB_MAX >> 10
+                room.kib_max >> 10
             );
             Problem::retry(StatusCode::SERVICE_UNAVAILABLE, text, BODIES_RETRY)
         })?;
-        self.room = Some(room);
+        self.room = Some(taken);
         Ok(())
     }
 
@@ -181,7 +205,7 @@ impl Call<'_> {
 
     /// The body of a PUT or a rule's POST: JSON, and there has to be one.
     pub(super) async fn document(&mut self) -> Result<Bytes> {
-        let body = self.body.read(self.parts, BODY_BYTES_MAX).await?;
+        let body = self.body.read(self.parts, BODY_BYTES_MAX, self.room).await?;
         if !body.is_empty() {
             self.require_json()?;
         }
@@ -190,7 +214,7 @@ impl Call<'_> {
 
     /// The payload of an invocation or a fire: an object; nothing is `{}`.
     pub(super) async fn payload(&mut self) -> Result<JsonObject> {
-        let body = self.body.read(self.parts, PAYLOAD_BYTES_MAX).await?;
+        let body = self.body.read(self.parts, PAYLOAD_BYTES_MAX, self.room).await?;
         if body.is_empty() {
             return Ok(JsonObject::empty());
         }

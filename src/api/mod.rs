@@ -35,7 +35,7 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use rand::distr::{Alphanumeric, SampleString};
 
 use auth::Authenticator;
-use call::{Call, Incoming};
+use call::{Call, Incoming, Rooms};
 use problem::Problem;
 use query::Query;
 use reply::{Reply, Result};
@@ -55,11 +55,17 @@ struct Api {
     backend: Arc<dyn Backend>,
     authenticator: Authenticator,
     tails: Tails,
+    rooms: Rooms,
 }
 
 /// The API over `backend`, to be served.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
-    let api = Api { backend, authenticator: Authenticator::new(), tails: Tails::default() };
+    let api = Api {
+        backend,
+        authenticator: Authenticator::new(),
+        tails: Tails::default(),
+        rooms: Rooms::default(),
+    };
     Router::new().fallback(handle).with_state(Arc::new(api))
 }
 
@@ -88,7 +94,7 @@ async fn answer(api: &Api, parts: &Parts, body: &mut Incoming, transaction: &Arc
         // Web actions come with the second part of the API; until then none is exported.
         return Err(Problem { cors: false, ..Problem::not_found() });
     }
-    if parts.method == Method::OPTIONS {
+    if parts.method == Method::OPTIONS && !hooks::is_handshake(parts) {
         return Ok(info::options(in_api.is_some()));
     }
     let Some(rest) = in_api else { return root(api, parts, body).await };
@@ -98,7 +104,8 @@ async fn answer(api: &Api, parts: &Parts, body: &mut Incoming, transaction: &Arc
     let backend = &*api.backend;
     let caller = api.authenticator.identify(backend.subjects(), &parts.headers).await?;
     let query = Query::parse(parts.uri.query());
-    let call = Call { backend, parts, query, caller, transaction: transaction.clone(), body };
+    let room = &api.rooms.callers;
+    let call = Call { backend, parts, query, caller, transaction: transaction.clone(), body, room };
     collections::route(call, rest, &api.tails).await
 }
 
@@ -106,7 +113,7 @@ async fn answer(api: &Api, parts: &Parts, body: &mut Incoming, transaction: &Arc
 async fn root(api: &Api, parts: &Parts, body: &mut Incoming) -> Result {
     let path = parts.uri.path();
     if let Some(rest) = path.strip_prefix("/hooks/") {
-        return hooks::receive(&*api.backend, parts, rest, body).await;
+        return hooks::receive(&*api.backend, parts, rest, body, &api.rooms.hooks).await;
     }
     let reply = match path {
         "/" => info::root(),
@@ -135,7 +142,8 @@ fn is_acceptable(parts: &Parts, reply: &Reply) -> bool {
     let (Some(content_type), Some(accept)) = (reply.content_type, parts.headers.get(header::ACCEPT)) else {
         return true;
     };
-    if !reply.status.is_success() {
+    // What a webhook's sender is told is done, whatever it takes.
+    if !reply.status.is_success() || parts.uri.path().starts_with("/hooks/") {
         return true;
     }
     let Ok(accept) = accept.to_str() else { return true };

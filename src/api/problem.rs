@@ -26,7 +26,7 @@ pub(super) enum Extra {
     /// `WWW-Authenticate`.
     Challenge,
     /// `Allow`, with these methods.
-    Allow(&'static str),
+    Allow(String),
     /// `Retry-After`.
     Retry(Duration),
 }
@@ -74,9 +74,12 @@ impl Problem {
     }
 
     /// The route is there, but not for this method.
-    pub(super) fn method(allowed: &'static str) -> Self {
+    pub(super) fn method(allowed: &str) -> Self {
         let text = format!("HTTP method not allowed, supported methods: {allowed}");
-        Self { extra: Extra::Allow(allowed), ..Self::rejection(StatusCode::METHOD_NOT_ALLOWED, text) }
+        Self {
+            extra: Extra::Allow(allowed.to_owned()),
+            ..Self::rejection(StatusCode::METHOD_NOT_ALLOWED, text)
+        }
     }
 
     /// Nobody known is calling.

@@ -17,6 +17,8 @@ pub(super) struct Reply {
     pub(super) content_type: Option<&'static str>,
     pub(super) activation: Option<ActivationId>,
     pub(super) cors: bool,
+    /// Headers of this answer alone.
+    pub(super) headers: Vec<(&'static str, String)>,
     /// The methods that CORS headers name.
     pub(super) methods: HeaderValue,
 }
@@ -46,6 +48,7 @@ impl Reply {
             content_type: Some(JSON),
             activation: None,
             cors: true,
+            headers: Vec::new(),
             methods: API_METHODS,
         }
     }
@@ -71,6 +74,11 @@ impl Reply {
         Self { content_type: None, ..Self::json_text(StatusCode::NO_CONTENT, Bytes::new()) }
     }
 
+    /// 200 without a body.
+    pub(super) fn empty_ok() -> Self {
+        Self { status: StatusCode::OK, ..Self::empty() }
+    }
+
     /// The same, without CORS headers.
     pub(super) fn without_cors(self) -> Self {
         Self { cors: false, ..self }
@@ -89,6 +97,11 @@ impl Reply {
         common(headers, transaction, self.cors.then_some(self.methods));
         if let Some(content_type) = self.content_type {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
         if let Some(id) = self.activation
             && let Ok(id) = HeaderValue::try_from(id.to_string())
@@ -127,7 +140,11 @@ impl Problem {
         match self.extra {
             Extra::None => {}
             Extra::Challenge => drop(headers.insert(header::WWW_AUTHENTICATE, CHALLENGE)),
-            Extra::Allow(methods) => drop(headers.insert(header::ALLOW, HeaderValue::from_static(methods))),
+            Extra::Allow(methods) => {
+                if let Ok(methods) = HeaderValue::try_from(methods) {
+                    headers.insert(header::ALLOW, methods);
+                }
+            }
             Extra::Retry(after) => {
                 drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1))));
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::broadcast;
+use triggerfish_feeds::hook::{HookError, HookPath, HookRequest, HookTaken, HookTarget};
 use triggerfish_model::{
     Activation, ActivationId, Clock, Event, FeedStatus, Invocation, Invoker, Json, JsonObject, Namespace,
     Origin, Parameters, Progress, QualifiedName, Response, Rule, Source, StatusCode, Subscription, Version,
@@ -12,9 +13,10 @@ use triggerfish_model::{
 use triggerfish_rules_engine::{CompiledRule, RuleSet, explain};
 use triggerfish_store::{ActivationStore, EntityStore, Identity, StoreError, SubjectStore};
 
-use crate::api::backend::{Backend, FeedCall, Hook, HookReply, Invoke, Invoked, Readiness, Refusal};
+use crate::api::backend::{Backend, FeedCall, Invoke, Invoked, Readiness, Refusal};
 use crate::entities::resolve::ResolvedAction;
 
+use super::feeds::FeedAnswer;
 use super::{Hub, prepare};
 
 #[async_trait]
@@ -84,12 +86,16 @@ impl Backend for Hub {
 
     async fn feed_action(&self, call: FeedCall) -> Result<Arc<Activation>, Refusal> {
         let start = self.clock.now();
+        let mut secret = None;
         let response = match self.lifecycle(&call).await? {
-            Ok(answer) => Response {
-                status: StatusCode::Success,
-                size: Some(answer.as_str().len() as u64),
-                result: answer.into(),
-            },
+            Ok(FeedAnswer { answer, secret: told }) => {
+                secret = told;
+                Response {
+                    status: StatusCode::Success,
+                    size: Some(answer.as_str().len() as u64),
+                    result: answer.into(),
+                }
+            }
             Err(text) => Response::error(StatusCode::ApplicationError, text),
         };
         let end = self.clock.now();
@@ -114,12 +120,18 @@ impl Backend for Hub {
         });
         self.activations.put(vec![record.clone()]).await?;
         self.runner.announce(&record);
-        Ok(record)
+        let Some(secret) = secret else { return Ok(record) };
+        // Told to the caller and kept nowhere but in the sealed subscription.
+        let mut told = Activation::clone(&record);
+        let answer = told.response.result.as_object().unwrap_or_else(JsonObject::empty);
+        let secret = JsonObject::from_fields([("secret", &Json::from(secret.as_str()))]);
+        told.response.result = answer.overlaid_with(&secret).into();
+        Ok(Arc::new(told))
     }
 
     async fn trigger_deleted(&self, trigger: &QualifiedName) -> Result<(), Refusal> {
         match self.feed_store.of_trigger(trigger).await? {
-            Some(subscription) => Ok(self.forget_feed(subscription.id).await?),
+            Some(subscription) => Ok(self.forget_feed(subscription.id).await.map(drop)?),
             None => Ok(()),
         }
     }
@@ -138,8 +150,24 @@ impl Backend for Hub {
             .collect())
     }
 
-    async fn hook(&self, hook: Hook) -> HookReply {
-        self.take_hook(hook).await
+    fn hook(&self, trigger: &QualifiedName, path: HookPath) -> Result<HookTarget, HookError> {
+        self.feeds.hook_target(trigger, path)
+    }
+
+    async fn take_hook(
+        &self,
+        trigger: &QualifiedName,
+        path: HookPath,
+        request: HookRequest,
+    ) -> Result<HookTaken, HookError> {
+        self.feeds.hook(trigger, path, &request).await
+    }
+
+    fn hook_refused(&self, target: Option<&HookTarget>, error: &HookError) {
+        self.metrics.hook_refused(target.map_or("", |target| &target.feed), error.reason);
+        if let Some(target) = target {
+            self.feeds.hook_refused(&target.trigger, error);
+        }
     }
 
     fn tail(&self) -> broadcast::Receiver<Arc<Activation>> {

@@ -4,21 +4,30 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
-use triggerfish_feeds::lifecycle::{self, Change, LifecycleRequest};
-use triggerfish_feeds::{
-    AlsoDelete, Delivered, FeedEvent, HookError, HookRequest, Intake as FeedIntake, IntakeError,
-};
-use triggerfish_model::{Entity, FeedId, Json, JsonObject, QualifiedName, Subscription};
+use rand::Rng;
+use rand::distr::Alphanumeric;
+use triggerfish_feeds::lifecycle::{self, Change, Fresh, Lifecycle, LifecyclePlan, LifecycleRequest};
+use triggerfish_feeds::{AlsoDelete, Delivered, FeedEvent, Intake as FeedIntake, IntakeError};
+use triggerfish_model::{Entity, EventKey, FeedId, Json, JsonObject, QualifiedName, Subscription};
 use triggerfish_store::StoreError;
 
-use crate::api::backend::{FeedCall, Hook, HookReply};
+use crate::api::backend::FeedCall;
 
 use super::Hub;
 use super::intake::{Incoming, Intake};
 
 /// How long a feed waits before it offers a refused batch again.
 const BUSY_FOR: Duration = Duration::from_millis(500);
+/// Characters of a secret that the hub makes for a feed: 238 bits.
+const SECRET_CHARS: usize = 40;
+
+/// What a feed's action answers.
+pub(super) struct FeedAnswer {
+    /// What the record has.
+    pub(super) answer: JsonObject,
+    /// What the caller alone is told, once.
+    pub(super) secret: Option<String>,
+}
 
 /// The hub's side of [`FeedIntake`].
 pub(super) struct Deliveries {
@@ -50,6 +59,10 @@ impl FeedIntake for Deliveries {
 
     async fn cursor(&self, feed: FeedId) -> Result<Option<Json>, IntakeError> {
         self.intake.log.cursor(feed).await.map_err(refused)
+    }
+
+    async fn known(&self, feed: FeedId, keys: &[EventKey]) -> Result<Vec<bool>, IntakeError> {
+        self.intake.log.known(feed, keys).await.map_err(refused)
     }
 
     async fn ended(&self, subscription: &Subscription, why: &str, also_delete: AlsoDelete) {
@@ -84,14 +97,14 @@ impl Hub {
         for subscription in self.feed_store.all().await? {
             match self.entities.get(&subscription.trigger).await? {
                 Some(_) => self.feeds.set(subscription),
-                None => self.forget_feed(subscription.id).await?,
+                None => drop(self.forget_feed(subscription.id).await?),
             }
         }
         Ok(())
     }
 
     /// Answers a feed's action. `Err` holds the text of a call that makes no sense.
-    pub(super) async fn lifecycle(&self, call: &FeedCall) -> Result<Result<JsonObject, String>, StoreError> {
+    pub(super) async fn lifecycle(&self, call: &FeedCall) -> Result<Result<FeedAnswer, String>, StoreError> {
         let own = &call.caller.namespace;
         let named = |name: &str| match QualifiedName::parse(name, own) {
             Ok(trigger) if trigger.namespace == *own => Ok(trigger),
@@ -104,7 +117,7 @@ impl Hub {
             Ok(request) => request,
             Err(error) => return Ok(Err(error.0)),
         };
-        let deletes = request.event == lifecycle::Lifecycle::Delete;
+        let deletes = request.event == Lifecycle::Delete;
         let is_trigger = self
             .entities
             .get(&request.trigger)
@@ -123,28 +136,61 @@ impl Hub {
                 request.trigger, other.feed
             )));
         }
-        let fresh = FeedId(self.ids.activation_id());
-        match lifecycle::decide(&request, existing.as_ref(), fresh, self.clock.now()) {
+        let fresh = Fresh {
+            id: FeedId(self.ids.activation_id()),
+            secret: rand::rng().sample_iter(Alphanumeric).take(SECRET_CHARS).map(char::from).collect(),
+        };
+        match lifecycle::decide(&request, existing.as_ref(), &fresh, self.clock.now()) {
             Err(error) => Ok(Err(error.0)),
-            Ok(plan) => {
-                match plan.change {
-                    Change::Nothing => {}
-                    Change::Put(subscription) => {
-                        self.feed_store.put((*subscription).clone()).await?;
-                        self.feeds.set(*subscription);
-                    }
-                    Change::Delete(id) => self.forget_feed(id).await?,
-                }
-                Ok(Ok(plan.answer))
-            }
+            Ok(plan) => self.carry_out(request.event, plan, existing.as_ref()).await,
         }
     }
 
-    /// Ends a feed for good.
-    pub(super) async fn forget_feed(&self, id: FeedId) -> Result<(), StoreError> {
-        self.feeds.remove(id).await;
+    /// Does what a call of a feed's action is decided to do. `Err` holds what the remote side says against it.
+    async fn carry_out(
+        &self,
+        event: Lifecycle,
+        plan: LifecyclePlan,
+        existing: Option<&Subscription>,
+    ) -> Result<Result<FeedAnswer, String>, StoreError> {
+        let LifecyclePlan { change, mut answer, secret } = plan;
+        let mut tell = |key: &str, text: &str| {
+            answer = answer.overlaid_with(&JsonObject::from_fields([(key, &Json::from(text))]));
+        };
+        match change {
+            Change::Nothing => {
+                if let Some(url) = existing.and_then(|existing| self.feeds.hook_url(existing)) {
+                    tell("url", &url);
+                }
+            }
+            Change::Put(subscription) => {
+                if matches!(event, Lifecycle::Create | Lifecycle::Update) {
+                    // Before anything is written: what the remote side refuses leaves nothing here.
+                    if let Err(error) = self.feeds.subscribe(&subscription).await {
+                        return Ok(Err(error.to_string()));
+                    }
+                    if let Some(url) = self.feeds.hook_url(&subscription) {
+                        tell("url", &url);
+                    }
+                }
+                self.feed_store.put((*subscription).clone()).await?;
+                self.feeds.set(*subscription);
+            }
+            Change::Delete(id) => {
+                if let Err(why) = self.forget_feed(id).await? {
+                    tell("warning", &format!("the remote side was not told: {why}"));
+                }
+            }
+        }
+        Ok(Ok(FeedAnswer { answer, secret }))
+    }
+
+    /// Ends a feed for good. The inner error says why its remote side could not be told, which keeps nothing here.
+    pub(super) async fn forget_feed(&self, id: FeedId) -> Result<Result<(), String>, StoreError> {
+        let told = self.feeds.remove(id).await;
         self.feed_store.delete(id).await?;
-        self.log.forget_feed(id).await
+        self.log.forget_feed(id).await?;
+        Ok(told)
     }
 
     /// Writes down that a feed has ended by itself, with what goes along (`deleteAfterFire`).
@@ -162,7 +208,7 @@ impl Hub {
                 .await;
         }
         let Some(found) = self.entities.get(&subscription.trigger).await? else {
-            return self.forget_feed(subscription.id).await;
+            return self.forget_feed(subscription.id).await.map(drop);
         };
         if let (AlsoDelete::TriggerAndRules, Entity::Trigger(trigger)) = (also, &*found.entity) {
             for rule in trigger.rules.keys() {
@@ -172,42 +218,6 @@ impl Hub {
             }
         }
         self.entities.delete(&subscription.trigger, found.revision).await?;
-        self.forget_feed(subscription.id).await
+        self.forget_feed(subscription.id).await.map(drop)
     }
-
-    /// Takes a webhook's request.
-    pub(super) async fn take_hook(&self, hook: Hook) -> HookReply {
-        let found = match self.feed_store.of_trigger(&hook.trigger).await {
-            Ok(found) => found,
-            Err(error) => return reply(503, json!({ "error": error.to_string() }), Some(BUSY_FOR)),
-        };
-        let Some(subscription) = found else {
-            return reply(
-                404,
-                json!({ "error": format!("the trigger `/{}` has no webhook", hook.trigger) }),
-                None,
-            );
-        };
-        let request = HookRequest { headers: hook.headers, body: hook.body };
-        match self.feeds.hook(subscription.id, &request).await {
-            Ok(taken) => {
-                reply(202, json!({ "accepted": taken.accepted, "duplicates": taken.duplicates }), None)
-            }
-            Err(error) => {
-                let (status, retry_after) = match &error {
-                    HookError::Unauthorized(_) => (401, None),
-                    HookError::Invalid(_) => (400, None),
-                    HookError::Broken(_) => (500, None),
-                    HookError::TooLarge(_) => (413, None),
-                    HookError::NotServed(_) => (404, None),
-                    HookError::Busy { retry_after, .. } => (503, Some(*retry_after)),
-                };
-                reply(status, json!({ "error": error.to_string() }), retry_after)
-            }
-        }
-    }
-}
-
-fn reply(status: u16, body: serde_json::Value, retry_after: Option<Duration>) -> HookReply {
-    HookReply { status, body: body.into(), retry_after }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use triggerfish_feeds::hook::HookReason;
 use triggerfish_model::Activation;
 
 /// Labels of an activation.
@@ -26,6 +27,7 @@ pub(super) struct Metrics {
     failed: Counter,
     activations: Family<OfActivation, Counter>,
     run_seconds: Histogram,
+    hooks_refused: Family<OfRefusal, Counter>,
     pub(super) pending: Gauge<i64>,
     pub(super) running: Gauge<i64>,
     pub(super) waiting: Gauge<i64>,
@@ -34,6 +36,14 @@ pub(super) struct Metrics {
     pub(super) disk_free: Gauge<i64>,
     pub(super) containers: Family<OfContainers, Gauge<i64>>,
     pub(super) feeds: Family<OfFeeds, Gauge<i64>>,
+}
+
+/// Labels of a webhook's refused request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRefusal {
+    /// The feed, `github/webhook`; empty where there is none.
+    feed: String,
+    reason: &'static str,
 }
 
 /// Labels of the containers' gauge.
@@ -76,6 +86,11 @@ impl Metrics {
                 "Initialisation and run time of activations",
                 Histogram::new(exponential_buckets(0.001, 2.0, 18))
             ),
+            hooks_refused: metric!(
+                "hooks_refused",
+                "Requests to webhooks that were refused, by feed and reason",
+                Family::default()
+            ),
             pending: metric!(
                 "invocations_pending",
                 "Invocations accepted and not completed",
@@ -103,6 +118,10 @@ impl Metrics {
     pub(super) fn taken(&self, accepted: u64, duplicates: u64) {
         self.accepted.inc_by(accepted);
         self.duplicates.inc_by(duplicates);
+    }
+
+    pub(super) fn hook_refused(&self, feed: &str, reason: HookReason) {
+        self.hooks_refused.get_or_create(&OfRefusal { feed: feed.to_owned(), reason: reason.label() }).inc();
     }
 
     pub(super) fn decided(&self, matched: usize, failed: usize) {

@@ -88,7 +88,7 @@ impl Hub {
         packages::seed(&*entities, clock.now()).await.context("the hub's own packages")?;
         setup::subjects(&*store, config, dev).await?;
         let hub = Arc::new_cyclic(|hub| Self {
-            feeds: setup::supervisor(config, intake.clone(), hub.clone(), clock.clone()),
+            feeds: setup::supervisor(config, address, intake.clone(), hub.clone(), clock.clone()),
             clock,
             ids,
             log: store.clone(),

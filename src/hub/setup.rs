@@ -82,12 +82,15 @@ pub(super) async fn open_invoker(
 /// Makes the supervisor of the feeds.
 pub(super) fn supervisor(
     config: &Config,
+    address: SocketAddr,
     intake: Arc<Intake>,
     hub: Weak<Hub>,
     clock: Arc<dyn Clock>,
 ) -> Supervisor {
     let options = triggerfish_feeds::Options {
         event_bytes_max: config.events.bytes_max,
+        public_url: (!config.public_url.is_empty()).then(|| config.public_url.clone()),
+        listen_url: format!("http://{address}"),
         ..triggerfish_feeds::Options::default()
     };
     Supervisor::new(Arc::new(Deliveries { intake, hub }), clock, options)

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use triggerfish_model::{
-    Activation, ActivationId, Collection, Entity, Event, FeedId, Invocation, Json, Name, Namespace, Progress,
-    QualifiedName, Revision, SeqNum, Subject, Subscription, Timestamp,
+    Activation, ActivationId, Collection, Entity, Event, EventKey, FeedId, Invocation, Json, Name, Namespace,
+    Progress, QualifiedName, Revision, SeqNum, Subject, Subscription, Timestamp,
 };
 
 /// What a store can answer instead of a result.
@@ -179,6 +179,9 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Where a feed goes on.
     async fn cursor(&self, feed: FeedId) -> Result<Option<Json>>;
+
+    /// For each key, whether an event of the feed was accepted under it and is still remembered.
+    async fn known(&self, feed: FeedId, keys: &[EventKey]) -> Result<Vec<bool>>;
 
     /// Forgets a feed's cursor and keys; it is gone.
     async fn forget_feed(&self, feed: FeedId) -> Result<()>;

@@ -208,7 +208,11 @@ async fn feeds_that_cannot_be_are_refused_and_one_that_cannot_connect_says_why()
         ("messaging/mqttFeed", json!({"url": "http://127.0.0.1", "topic": "a"}), "mqtt"),
         ("messaging/mqttFeed", json!({"url": "mqtt://127.0.0.1", "topic": "a/#/b"}), "a/#/b"),
         ("messaging/mqttFeed", json!({"url": "mqtt://127.0.0.1", "topic": "a", "qos": 3}), "qos"),
-        ("webhook/feed", json!({"secret": 7}), "the parameter `secret`: invalid type: integer `7`"),
+        (
+            "webhook/feed",
+            json!({"secret": 7}),
+            "the parameter `secret`: expected a text or an array of texts",
+        ),
         ("webhook/feed", json!({"secrets": "long-enough"}), "has no parameter `secrets`; it has: secret,"),
         ("webhook/feed", json!({"secret": "short"}), "shorter than 8 characters"),
     ];

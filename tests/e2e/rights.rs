@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use base64::Engine;
 use serde_json::{Value, json};
 
+use crate::support::client::KEY;
 use crate::support::eventually;
 use crate::support::hub::{Hub, Start};
 
@@ -52,31 +54,45 @@ async fn a_package_that_is_no_longer_public_is_not_run_by_the_rules_and_sequence
     assert_eq!(runs.as_array().unwrap().len(), 1, "the sequence's run from before: {runs}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_are_still_to_come_take_a_bounded_share_of_memory() {
-    let directory = tempfile::tempdir().unwrap();
-    let hub = Hub::start(directory.path());
-    let head = format!("POST /hooks/no/such HTTP/1.1\r\nHost: hub\r\nContent-Length: {LARGE}\r\n\r\n");
-    let answer = |stream: &mut TcpStream| {
-        let mut bytes = [0; 1024];
-        let read = stream.read(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes[..read]).into_owned())
-    };
+/// Opens 14 connections with the head of a request whose body is still to come; those that wait for it, and what the others
+/// were answered.
+fn claims(hub: &Hub, head: &str) -> (Vec<TcpStream>, Vec<String>) {
     let (mut waiting, mut refused) = (Vec::new(), Vec::new());
     for _ in 0..14 {
         let mut stream = TcpStream::connect(hub.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        match answer(&mut stream) {
-            Some(text) => refused.push(text),
-            None => waiting.push(stream),
+        stream.write_all(format!("{head}Host: hub\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes()).unwrap();
+        let mut bytes = [0; 1024];
+        match stream.read(&mut bytes) {
+            Ok(read) => refused.push(String::from_utf8_lossy(&bytes[..read]).into_owned()),
+            Err(_) => waiting.push(stream),
         }
     }
+    (waiting, refused)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_still_to_come_take_a_bounded_share_of_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = Start::default().env("TRIGGERFISH_EVENTS__BYTES_MAX", &LARGE.to_string());
+    let hub = start.start(directory.path()).unwrap();
+    let client = hub.client();
+    client.put("triggers/hook", &json!({})).await;
+    assert_eq!(client.create_feed("webhook/feed", "hook", json!({})).await.0, 200);
+    // Where there is no webhook, nobody takes room for a body.
+    let (unwanted, _) = claims(&hub, "POST /hooks/no/such HTTP/1.1\r\n");
+    // Where there is one, all senders together take a share that is not the callers'.
+    let (senders, refused) = claims(&hub, "POST /hooks/guest/hook HTTP/1.1\r\n");
+    assert_eq!(senders.len(), (128 << 20) / LARGE, "as many as there is room for: {refused:?}");
+    assert!(refused.iter().all(|text| text.starts_with("HTTP/1.1 503 ")), "{refused:?}");
+    let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", KEY.0, KEY.1));
+    let head = format!("PUT /api/v1/namespaces/_/actions/a HTTP/1.1\r\nAuthorization: Basic {key}\r\n");
+    let (waiting, refused) = claims(&hub, &head);
     assert_eq!(waiting.len(), (256 << 20) / LARGE, "as many as there is room for: {refused:?}");
     assert!(refused.iter().all(|text| text.starts_with("HTTP/1.1 503 ")), "{refused:?}");
     assert!(refused[0].to_lowercase().contains("retry-after: 1"), "{refused:?}");
+    drop((unwanted, senders));
     // Small requests go on beside them, and large ones once they are gone.
-    let client = hub.client();
     client.put("triggers/t", &json!({})).await;
     drop(waiting);
     let code = format!("function main() {{ return {{}}; }} // {}", "x".repeat(1 << 20));

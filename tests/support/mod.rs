@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod github;
 pub mod hub;
 pub mod small_disk;
 
@@ -18,6 +19,17 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// such an order that this does not happen in practice.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A port for a server that goes away and comes back, while others try to reach it. It is none of those that the kernel gives
+/// to clients: one of these, connecting to a port that nobody listens on, may be given that very port, and keep it.
+pub fn lasting_port() -> u16 {
+    // Two tests at a time begin at different places.
+    let begin = 20_000 + free_port() % 10_000;
+    (begin..30_000)
+        .chain(20_000..begin)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("of ten thousand ports one is free")
 }
 
 /// Waits until `condition` gives a value; fails after [`PATIENCE`], saying what was waited for.

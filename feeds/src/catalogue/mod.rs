@@ -8,9 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use triggerfish_model::{FeedId, Json, JsonObject, QualifiedName, Timestamp};
 
+use crate::hook::erased::{DynHook, Shared};
+use crate::hook::keeper::Kept;
+use crate::hook::{HookKeeper, HookPath, HookProvider};
 use crate::provider::{
-    FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, HookError, HookProvider,
-    HookRequest, ParamError,
+    FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, ParamError,
 };
 
 /// Declares the feeds: a module each, whose `feed()` gives its [`Feed`].
@@ -22,7 +24,7 @@ macro_rules! catalogue {
     };
 }
 
-catalogue!(alarm, interval, mqtt, once, webhook);
+catalogue!(alarm, github, interval, mqtt, once, webhook);
 
 /// One feed of the catalogue.
 pub struct Feed {
@@ -40,13 +42,33 @@ pub struct Feed {
     pub(crate) engine: Engine,
 }
 
-/// The two shapes of providers, without their types.
+/// The shapes of providers, without their types.
 #[derive(Clone)]
 pub(crate) enum Engine {
     /// Connects to a remote side and reads.
     Read(Arc<dyn DynProvider>),
     /// Is called by the remote side.
     Hook(Arc<dyn DynHook>),
+    /// Is called by a remote side, and keeps its hook there by connecting.
+    Kept(Arc<dyn DynHook>, Arc<dyn DynProvider>),
+}
+
+impl Engine {
+    /// What connects, where something does.
+    pub(crate) fn reader(&self) -> Option<&Arc<dyn DynProvider>> {
+        match self {
+            Self::Read(provider) | Self::Kept(_, provider) => Some(provider),
+            Self::Hook(_) => None,
+        }
+    }
+
+    /// What is called, where something is.
+    pub(crate) fn hook(&self) -> Option<&Arc<dyn DynHook>> {
+        match self {
+            Self::Hook(hook) | Self::Kept(hook, _) => Some(hook),
+            Self::Read(_) => None,
+        }
+    }
 }
 
 impl Feed {
@@ -59,7 +81,16 @@ impl Feed {
     /// A feed of webhooks.
     fn hooked<P: HookProvider>(provider: P, description: &str, example: Value) -> Self {
         let (package, name) = provider.action();
-        Self::new::<P::Params>((package, name), description, example, Engine::Hook(Arc::new(provider)))
+        let engine = Engine::Hook(Arc::new(Shared(Arc::new(provider))));
+        Self::new::<P::Params>((package, name), description, example, engine)
+    }
+
+    /// A feed of webhooks that keeps its hook at the remote side.
+    fn kept<P: HookKeeper>(provider: P, description: &str, example: Value) -> Self {
+        let (package, name) = provider.action();
+        let provider = Arc::new(provider);
+        let engine = Engine::Kept(Arc::new(Shared(provider.clone())), Arc::new(Kept(provider)));
+        Self::new::<P::Params>((package, name), description, example, engine)
     }
 
     fn new<P: JsonSchema>(
@@ -83,8 +114,18 @@ impl Feed {
     ) -> Result<(), ParamError> {
         match &self.engine {
             Engine::Read(provider) => provider.check(params, before, now),
-            Engine::Hook(provider) => provider.check(params, now),
+            Engine::Hook(hook) | Engine::Kept(hook, _) => hook.check(params, now),
         }
+    }
+
+    /// Where its requests arrive, where it is a webhook.
+    pub fn hook_path(&self) -> Option<HookPath> {
+        self.engine.hook().map(|hook| hook.path())
+    }
+
+    /// Whether it signs with a secret that the hub makes where the user gives none.
+    pub fn makes_secret(&self) -> bool {
+        self.engine.hook().is_some_and(|hook| hook.makes_secret())
     }
 
     /// The names of its parameters.
@@ -137,7 +178,11 @@ pub(crate) trait DynProvider: Send + Sync {
         None
     }
 
-    async fn forget(&self, _params: &JsonObject, _feed: FeedId) -> Result<(), FeedError> {
+    async fn subscribe(&self, _params: &JsonObject, _context: &FeedContext) -> Result<(), FeedError> {
+        Ok(())
+    }
+
+    async fn forget(&self, _params: &JsonObject, _context: &FeedContext) -> Result<(), FeedError> {
         Ok(())
     }
 }
@@ -154,18 +199,8 @@ pub(crate) trait DynConnection: Send {
     async fn close(&mut self);
 }
 
-/// A [`HookProvider`] over JSON.
-pub(crate) trait DynHook: Send + Sync {
-    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError>;
-    fn on_hook(
-        &self,
-        params: &JsonObject,
-        request: &HookRequest,
-        event_bytes_max: usize,
-    ) -> Result<Vec<FeedEvent>, HookError>;
-}
-
-fn read<T: DeserializeOwned>(params: &JsonObject) -> Result<T, ParamError> {
+/// Reads parameters; the error names the one that is wrong.
+pub(crate) fn read<T: DeserializeOwned>(params: &JsonObject) -> Result<T, ParamError> {
     let mut reader = serde_json::Deserializer::from_str(params.as_str());
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -213,25 +248,14 @@ impl<P: FeedProvider> DynProvider for P {
         FeedProvider::keeps(self, &read(params).ok()?, feed)
     }
 
-    async fn forget(&self, params: &JsonObject, feed: FeedId) -> Result<(), FeedError> {
+    async fn subscribe(&self, params: &JsonObject, context: &FeedContext) -> Result<(), FeedError> {
         let params = read(params).map_err(|error| FeedError::Invalid(error.0))?;
-        FeedProvider::forget(self, &params, feed).await
-    }
-}
-
-impl<P: HookProvider> DynHook for P {
-    fn check(&self, params: &JsonObject, now: Timestamp) -> Result<(), ParamError> {
-        HookProvider::check(self, &read(params)?, now)
+        FeedProvider::subscribe(self, &params, context).await
     }
 
-    fn on_hook(
-        &self,
-        params: &JsonObject,
-        request: &HookRequest,
-        event_bytes_max: usize,
-    ) -> Result<Vec<FeedEvent>, HookError> {
-        let params = read(params).map_err(|error| HookError::NotServed(error.0))?;
-        HookProvider::on_hook(self, &params, request, event_bytes_max)
+    async fn forget(&self, params: &JsonObject, context: &FeedContext) -> Result<(), FeedError> {
+        let params = read(params).map_err(|error| FeedError::Invalid(error.0))?;
+        FeedProvider::forget(self, &params, context).await
     }
 }
 

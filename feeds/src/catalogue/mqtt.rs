@@ -116,7 +116,7 @@ impl FeedProvider for Mqtt {
         params.settings(feed).ok().map(|settings| settings.session())
     }
 
-    async fn forget(&self, params: &Params, feed: FeedId) -> Result<(), FeedError> {
-        forget(&params.settings(feed).map_err(FeedError::Invalid)?).await
+    async fn forget(&self, params: &Params, context: &FeedContext) -> Result<(), FeedError> {
+        forget(&params.settings(context.feed).map_err(FeedError::Invalid)?).await
     }
 }

@@ -19,7 +19,11 @@ fn request(feed: &str, params: Value) -> Result<LifecycleRequest, LifecycleError
 
 fn plan(params: Value, existing: Option<&Subscription>) -> Result<LifecyclePlan, String> {
     let request = request("whisk.system/alarms/interval", params).map_err(|error| error.0)?;
-    decide(&request, existing, FeedId(ActivationId::from_bytes([7; 16])), NOW).map_err(|error| error.0)
+    decide(&request, existing, &fresh(), NOW).map_err(|error| error.0)
+}
+
+fn fresh() -> Fresh {
+    Fresh { id: FeedId(ActivationId::from_bytes([7; 16])), secret: "made-by-chance".into() }
 }
 
 fn created() -> Subscription {
@@ -105,8 +109,7 @@ fn an_update_keeps_a_start_that_has_passed_and_refuses_a_new_one_in_the_past() {
     for feed in ["alarms/interval", "alarms/alarm"] {
         let decided = |params: Value, existing: Option<&Subscription>, now: Timestamp| {
             let request = request(&format!("whisk.system/{feed}"), params).map_err(|error| error.0)?;
-            let fresh = FeedId(ActivationId::from_bytes([7; 16]));
-            decide(&request, existing, fresh, now).map_err(|error| error.0)
+            decide(&request, existing, &fresh(), now).map_err(|error| error.0)
         };
         let kind = if feed == "alarms/alarm" { json!({"cron": "* * * * *"}) } else { json!({"minutes": 5}) };
         let mut create = call("CREATE", json!({"startDate": 2_000_000, "stopDate": 9_000_000}));

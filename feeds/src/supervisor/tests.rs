@@ -5,7 +5,8 @@ use triggerfish_model::{ActivationId, EventKey, Json, JsonObject, SystemClock};
 
 use super::*;
 use crate::catalogue::{DynBatch, DynConnection};
-use crate::provider::ParamError;
+use crate::provider::{FeedEvent, ParamError};
+use crate::runner::IntakeError;
 
 /// Gives the numbers after its cursor, up to `last`; fails or panics where the script says so.
 struct Numbers {
@@ -126,6 +127,7 @@ fn task(provider: &Arc<Numbers>, sink: &Arc<Sink>) -> Task {
         clock: clock.clone(),
         event_bytes_max: 1000,
         connect_timeout: Duration::from_secs(5),
+        hook: HookContext::default(),
     };
     Task {
         provider: Arc::new(provider.clone()),
@@ -151,27 +153,6 @@ async fn everything_arrives_once_and_in_order_through_failures_of_both_sides() {
     assert_eq!(*sink.taken.lock(), expected);
     assert_eq!(sink.ended.lock().as_deref(), Some("done"));
     assert!(provider.connects.load(Ordering::SeqCst) >= 4, "two bad starts, and one after the intake failed");
-}
-
-struct Panics;
-
-impl DynHook for Panics {
-    fn check(&self, _: &JsonObject, _: Timestamp) -> Result<(), ParamError> {
-        Ok(())
-    }
-
-    fn on_hook(&self, _: &JsonObject, _: &HookRequest, _: usize) -> Result<Vec<FeedEvent>, HookError> {
-        panic!("a fault of the mapping")
-    }
-}
-
-#[test]
-fn a_mapping_that_panics_is_an_error_of_that_request() {
-    let provider = Arc::new(Numbers { last: 0, connects: AtomicU32::new(0), refuse: |_| None });
-    let subscription = task(&provider, &Arc::default()).subscription;
-    let request = HookRequest { headers: Vec::new(), body: bytes::Bytes::new() };
-    let error = map_hook(&Panics, &subscription, &request, 100).unwrap_err();
-    assert!(matches!(&error, HookError::Broken(text) if !text.contains("a fault of the mapping")), "{error}");
 }
 
 #[test]

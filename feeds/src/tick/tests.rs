@@ -16,6 +16,7 @@ fn context(clock: &Arc<At>) -> FeedContext {
         clock: clock.clone(),
         event_bytes_max: 1000,
         connect_timeout: Duration::from_secs(1),
+        hook: crate::hook::HookContext::default(),
     }
 }
 

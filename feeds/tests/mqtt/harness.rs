@@ -173,7 +173,7 @@ impl Life {
 
     /// Deletes the feed.
     pub fn remove(&self) {
-        self.runtime.as_ref().unwrap().block_on(self.supervisor.remove(feed_id()));
+        self.runtime.as_ref().unwrap().block_on(self.supervisor.remove(feed_id())).unwrap();
     }
 
     /// An orderly end: the feed says goodbye.

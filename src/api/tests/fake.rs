@@ -7,6 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use triggerfish_feeds::hook::{
+    HookAnswer, HookDocument, HookError, HookMethod, HookPath, HookReason, HookRequest, HookTaken, HookTarget,
+};
 use triggerfish_model::{
     Activation, ActivationId, Clock, Entity, FeedStatus, Json, JsonObject, Namespace, Origin, Parameters,
     QualifiedName, Response, Revision, Rule, StatusCode, Subscription, SystemClock, Version,
@@ -16,7 +19,7 @@ use triggerfish_store::{
     Result, SearchPage, SearchQuery, StoreError, SubjectStore, Versioned,
 };
 
-use crate::api::backend::{Backend, FeedCall, Hook, HookReply, Invoke, Invoked, Readiness, Refusal};
+use crate::api::backend::{Backend, FeedCall, Invoke, Invoked, Readiness, Refusal};
 use crate::entities::resolve::ResolvedAction;
 
 /// The key of every namespace here, after its uuid.
@@ -33,6 +36,8 @@ pub(super) struct Fake {
     rows: Mutex<Rows>,
     records: broadcast::Sender<Arc<Activation>>,
     changes: broadcast::Sender<Change>,
+    /// The refused requests of webhooks: whether there was one, and why.
+    pub(super) refused: Mutex<Vec<(bool, HookReason)>>,
     /// What fires and invocations are refused with.
     pub(super) refusal: Mutex<Option<Refusal>>,
 }
@@ -43,6 +48,7 @@ impl Fake {
             rows: Mutex::default(),
             records: broadcast::channel(16).0,
             changes: broadcast::channel(16).0,
+            refused: Mutex::default(),
             refusal: Mutex::default(),
         })
     }
@@ -274,14 +280,33 @@ impl Backend for Fake {
         Ok(Vec::new())
     }
 
-    async fn hook(&self, hook: Hook) -> HookReply {
-        let body = Json::from(serde_json::json!({ "trigger": hook.trigger, "github": hook.github }));
-        let busy = hook.body.is_empty();
-        HookReply {
-            status: if busy { 503 } else { 202 },
-            body: if busy { Json::from(serde_json::json!({ "error": "full" })) } else { body },
-            retry_after: busy.then_some(Duration::from_secs(2)),
+    fn hook(&self, trigger: &QualifiedName, _: HookPath) -> std::result::Result<HookTarget, HookError> {
+        if trigger.name.as_str() == "none" {
+            return Err(HookError::new(HookReason::NotFound, "no webhook"));
         }
+        let methods = vec![HookMethod::Post, HookMethod::Options];
+        Ok(HookTarget { trigger: trigger.clone(), feed: "a/b".into(), methods, body_bytes_max: 25 << 20 })
+    }
+
+    async fn take_hook(
+        &self,
+        trigger: &QualifiedName,
+        path: HookPath,
+        request: HookRequest,
+    ) -> std::result::Result<HookTaken, HookError> {
+        if request.body.is_empty() && request.method == HookMethod::Post {
+            return Err(HookError::new(HookReason::Busy, "full").after(Duration::from_secs(2)));
+        }
+        let document = HookDocument {
+            content_type: Some("text/plain"),
+            body: format!("{} {} {trigger}", request.method.name(), path.base()),
+            headers: vec![("webhook-allowed-origin", "*".into())],
+        };
+        Ok(HookTaken { accepted: 0, duplicates: 0, answer: HookAnswer::Document(document) })
+    }
+
+    fn hook_refused(&self, target: Option<&HookTarget>, error: &HookError) {
+        self.refused.lock().push((target.is_some(), error.reason));
     }
 
     fn tail(&self) -> broadcast::Receiver<Arc<Activation>> {

@@ -11,6 +11,7 @@ use base64::Engine;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use triggerfish_feeds::hook::HookReason;
 use triggerfish_model::Json;
 
 use super::backend::Refusal;
@@ -182,13 +183,69 @@ async fn webhooks_need_no_key_and_reach_their_trigger() {
     let post = |path: &str, body: &str| {
         server.http.post(format!("{}{path}", server.base)).body(body.to_owned()).send()
     };
-    let answer: Value = post("/hooks/guest/t", "x").await.unwrap().json().await.unwrap();
-    assert_eq!(answer, json!({ "trigger": "guest/t", "github": false }));
-    let answer: Value = post("/hooks/github/guest/t", "x").await.unwrap().json().await.unwrap();
-    assert_eq!(answer, json!({ "trigger": "guest/t", "github": true }));
+    for (path, text) in
+        [("/hooks/guest/t", "POST /hooks guest/t"), ("/hooks/github/guest/t", "POST /hooks/github guest/t")]
+    {
+        let answer = post(path, "x").await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["x-content-type-options"]),
+            (200, &"nosniff".parse().unwrap())
+        );
+        assert_eq!(answer.text().await.unwrap(), text);
+    }
     let busy = post("/hooks/guest/t", "").await.unwrap();
     assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &"2".parse().unwrap()));
     assert_eq!(post("/hooks/guest", "x").await.unwrap().status(), 404);
+    assert_eq!(*server.fake.refused.lock(), [(true, HookReason::Busy)]);
+}
+
+#[tokio::test]
+async fn refused_webhooks_have_their_status_and_are_counted_once() {
+    let server = Server::start().await;
+    let send = |method: &str, path: &str, body: String| {
+        server.http.request(method.parse().unwrap(), format!("{}{path}", server.base)).body(body).send()
+    };
+    let answer = send("PATCH", "/hooks/guest/t", String::new()).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["allow"]),
+        (405, &"POST, OPTIONS".parse().unwrap())
+    );
+    assert_eq!(send("POST", "/hooks/guest/t", "x".repeat((25 << 20) + 1)).await.unwrap().status(), 413);
+    assert_eq!(send("POST", "/hooks/guest/none", "x".repeat(1 << 20)).await.unwrap().status(), 404);
+    let expected = [(true, HookReason::Method), (true, HookReason::TooLarge), (false, HookReason::NotFound)];
+    assert_eq!(*server.fake.refused.lock(), expected);
+    // A browser's question is not a sender's.
+    let url = format!("{}/hooks/guest/t", server.base);
+    let options = || server.http.request("OPTIONS".parse().unwrap(), &url);
+    assert_eq!(options().send().await.unwrap().text().await.unwrap(), "OK");
+    let handshake = options().header("webhook-request-origin", "events.example").send().await.unwrap();
+    assert_eq!(handshake.headers()["webhook-allowed-origin"], "*");
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_to_webhooks_take_no_room_before_there_is_one_and_never_that_of_callers() {
+    let router = super::router(Fake::new());
+    let length = (25 << 20).to_string();
+    let claim = |path: &str| {
+        let never = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+        Request::post(path).header("content-length", &length).body(Body::from_stream(never)).unwrap()
+    };
+    let mut waiting: Vec<_> =
+        (0..20).map(|_| tokio::spawn(raw(router.clone(), claim("/hooks/guest/none")))).collect();
+    waiting.extend((0..5).map(|_| tokio::spawn(raw(router.clone(), claim("/hooks/guest/t")))));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(waiting.iter().all(|request| !request.is_finished()), "their bodies do not come");
+    let refused = raw(router.clone(), claim("/hooks/guest/t")).await;
+    assert_eq!(refused.status(), 503, "five bodies fill the room of webhooks");
+    let key = base64::engine::general_purpose::STANDARD.encode(format!("guest:{KEY}"));
+    let call = Request::post("/api/v1/namespaces/_/triggers/t")
+        .header("authorization", format!("Basic {key}"))
+        .header("content-type", "application/json")
+        .body(Body::from(format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 19))))
+        .unwrap();
+    assert_eq!(raw(router, call).await.status(), 404, "a caller's body is read: there is no such trigger");
 }
 
 #[tokio::test]

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use triggerfish_model::{
-    Activation, Event, FeedId, Invocation, Json, Namespace, Progress, QualifiedName, SeqNum, Source,
-    Timestamp,
+    Activation, Event, EventKey, FeedId, Invocation, Json, Namespace, Progress, QualifiedName, SeqNum,
+    Source, Timestamp,
 };
 
 use crate::{Appended, Batch, Decided, EventLog, Haste, LogStatus, Pending, Result, StoreError};
 
-use super::tables::{PendingRow, decode, engine, number, pending_key, pending_of, pending_prefix};
+use super::tables::{PendingRow, decode, engine, event_key, number, pending_key, pending_of, pending_prefix};
 use super::transaction::Transaction;
 use super::writer::Request;
 use super::{Embedded, Options};
@@ -188,6 +188,14 @@ impl EventLog for Embedded {
             Json::parse(&*text)
                 .map(Some)
                 .map_err(|error| StoreError::Corrupt(format!("a feed's cursor: {error}")))
+        })
+        .await
+    }
+
+    async fn known(&self, feed: FeedId, keys: &[EventKey]) -> Result<Vec<bool>> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| event_key(feed, key.as_str())).collect();
+        self.read(move |tables| {
+            keys.iter().map(|key| tables.keys.contains_key(key).map_err(engine)).collect()
         })
         .await
     }
