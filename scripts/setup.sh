@@ -19,9 +19,17 @@ for entry in "${wanted[@]}"; do
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null ;;
   esac || missing+=("$package")
 done
-# Data for tests: real payloads of GitHub's webhooks, from npm.
-fetch_examples() {
+# For tests, from npm: the libraries that senders of webhooks sign with, and real payloads of GitHub's.
+fetch_for_tests() {
   local name=webhooks-examples-7.6.1 cache=$HOME/.cache/triggerfish
+  if [ ! -e "$cache/senders-1/done" ]; then
+    echo "setup: fetching the libraries of webhooks' senders from npm" >&2
+    rm -rf "${cache:?}/senders-1"
+    mkdir -p "$cache/senders-1"
+    npm install --prefix "$cache/senders-1" --silent --no-audit --no-fund --ignore-scripts \
+      standardwebhooks@1.0.0 stripe@17.7.0 cloudevents@8.0.3 @octokit/webhooks-methods@5.1.1 >&2
+    touch "$cache/senders-1/done"
+  fi
   [ -e "$cache/$name/package.json" ] && return
   echo "setup: fetching @octokit/$name from npm" >&2
   local dir
@@ -33,7 +41,7 @@ fetch_examples() {
   rm -rf "$dir"
 }
 if [ ${#missing[@]} -eq 0 ]; then
-  fetch_examples
+  fetch_for_tests
   exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -45,4 +53,4 @@ echo "setup: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >&2
 apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >&2
-fetch_examples
+fetch_for_tests

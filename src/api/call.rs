@@ -12,6 +12,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 use triggerfish_model::{JsonError, JsonObject, Namespace};
 use triggerfish_store::Identity;
 
@@ -39,6 +40,10 @@ const SMALL_BODY_BYTES: usize = 64 << 10;
 const BODIES_RETRY: Duration = Duration::from_secs(1);
 /// The same for the bodies of webhooks: whoever sends them is not known, and shall not take the room of callers who are.
 const HOOK_BODIES_KIB_MAX: usize = 128 << 10;
+/// How long a sender to a webhook may send nothing, and how long it may take for all: the senders that we know give up
+/// within 10 to 30 s themselves, so whoever takes longer only holds the room of others.
+const HOOK_BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
+const HOOK_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer.
 const DRAINED_BYTES_MAX: usize = 4 << 20;
@@ -54,16 +59,15 @@ pub(super) struct Call<'a> {
     pub(super) room: &'a Room,
 }
 
-/// The memory that bodies may take together, in KiB.
+/// What bodies of one kind of sender may take together.
 pub(super) struct Room {
+    /// Memory, in KiB.
     kib_max: usize,
     left: Arc<Semaphore>,
-}
-
-impl Room {
-    fn new(kib_max: usize) -> Self {
-        Self { kib_max, left: Arc::new(Semaphore::new(kib_max)) }
-    }
+    /// How long a sender may send nothing.
+    pause_max: Duration,
+    /// How long a whole body may take.
+    time_max: Duration,
 }
 
 /// Who waits for how much memory: callers of the API, and senders to webhooks.
@@ -74,7 +78,16 @@ pub(super) struct Rooms {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { callers: Room::new(BODIES_KIB_MAX), hooks: Room::new(HOOK_BODIES_KIB_MAX) }
+        let room = |kib_max: usize, pause_max: Duration, time_max: Duration| Room {
+            kib_max,
+            left: Arc::new(Semaphore::new(kib_max)),
+            pause_max,
+            time_max,
+        };
+        Self {
+            callers: room(BODIES_KIB_MAX, BODY_PAUSE_MAX, BODY_TIME_MAX),
+            hooks: room(HOOK_BODIES_KIB_MAX, HOOK_BODY_PAUSE_MAX, HOOK_BODY_TIME_MAX),
+        }
     }
 }
 
@@ -104,8 +117,10 @@ impl Incoming {
         let mut stream = body.into_data_stream();
         let mut whole = BytesMut::new();
         let mut first = None;
-        let deadline = Instant::now() + BODY_TIME_MAX;
-        while let Some(chunk) = next_chunk(&mut stream, deadline).await? {
+        let deadline = Instant::now() + room.time_max;
+        while let Some(chunk) =
+            next_chunk(&mut stream, deadline, room.pause_max).await.map_err(|_| too_slow(room))?
+        {
             let chunk = chunk.map_err(|error| {
                 Problem::rejection(
                     StatusCode::BAD_REQUEST,
@@ -165,7 +180,7 @@ impl Incoming {
 async fn throw_away(stream: &mut BodyDataStream) {
     let mut left = DRAINED_BYTES_MAX;
     let deadline = Instant::now() + BODY_PAUSE_MAX;
-    while let Ok(Some(Ok(chunk))) = next_chunk(stream, deadline).await {
+    while let Ok(Some(Ok(chunk))) = next_chunk(stream, deadline, BODY_PAUSE_MAX).await {
         left = left.saturating_sub(chunk.len());
         if left == 0 {
             return;
@@ -173,20 +188,23 @@ async fn throw_away(stream: &mut BodyDataStream) {
     }
 }
 
-/// The next piece of a body. A client that keeps others waiting is told so, and its connection is closed.
+/// The next piece of a body, where it comes in time.
 async fn next_chunk(
     stream: &mut BodyDataStream,
     deadline: Instant,
-) -> Result<Option<std::result::Result<Bytes, axum::Error>>> {
-    let until = deadline.min(Instant::now() + BODY_PAUSE_MAX);
-    tokio::time::timeout_at(until, stream.next()).await.map_err(|_| {
-        let text = format!(
-            "The request's body did not come in time: expected a part of it every {} s, and all of it within {} s.",
-            BODY_PAUSE_MAX.as_secs(),
-            BODY_TIME_MAX.as_secs()
-        );
-        Problem::rejection(StatusCode::REQUEST_TIMEOUT, text)
-    })
+    pause_max: Duration,
+) -> std::result::Result<Option<std::result::Result<Bytes, axum::Error>>, Elapsed> {
+    tokio::time::timeout_at(deadline.min(Instant::now() + pause_max), stream.next()).await
+}
+
+/// A client that keeps others waiting is told so, and its connection is closed.
+fn too_slow(room: &Room) -> Problem {
+    let text = format!(
+        "The request's body did not come in time: expected a part of it every {} s, and all of it within {} s.",
+        room.pause_max.as_secs(),
+        room.time_max.as_secs()
+    );
+    Problem::rejection(StatusCode::REQUEST_TIMEOUT, text)
 }
 
 fn content_length(parts: &Parts) -> Option<usize> {

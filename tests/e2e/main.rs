@@ -17,4 +17,5 @@ mod hooks;
 mod readings;
 mod rights;
 mod search;
+mod senders;
 mod serve;

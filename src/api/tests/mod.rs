@@ -307,3 +307,19 @@ async fn a_body_that_does_not_come_is_given_up() {
     let text = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
     assert!(String::from_utf8_lossy(&text).contains("a part of it every 30 s"), "{text:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_to_a_webhook_has_the_time_that_senders_take() {
+    let fake = Fake::new();
+    // A little now and then, for ever.
+    let drip = futures::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Some((Ok::<_, std::io::Error>(bytes::Bytes::from_static(b" ")), ()))
+    });
+    let request = Request::post("/hooks/guest/t").body(Body::from_stream(drip)).unwrap();
+    let begun = tokio::time::Instant::now();
+    let asked = super::router(fake.clone());
+    assert_eq!(raw(asked, request).await.status(), 408);
+    assert_eq!(begun.elapsed().as_secs(), 30);
+    assert_eq!(*fake.refused.lock(), [(true, HookReason::Slow)]);
+}

@@ -149,3 +149,41 @@ fn parameters_that_make_no_sense_are_refused() {
         assert!(error.contains(text), "{params}: {error}");
     }
 }
+
+proptest::proptest! {
+    /// Whoever knows the address may send anything: it is taken or refused, and breaks nothing off.
+    #[test]
+    fn anything_is_taken_or_refused(
+        scheme in proptest::sample::select(crate::hook::scheme::PRESETS.to_vec()),
+        handshake in proptest::sample::select(vec!["cloudevents", "event-grid", "graph", "x", "dropbox", "okta"]),
+        cloudevents in proptest::bool::ANY,
+        method in proptest::sample::select(vec![HookMethod::Post, HookMethod::Put, HookMethod::Get, HookMethod::Options]),
+        media_type in proptest::sample::select(vec!["application/json", "application/x-www-form-urlencoded", "application/cloudevents+json", "application/cloudevents-batch+json", "", "x"]),
+        signature in "[ -~]{0,40}",
+        other in "[ -~]{0,40}",
+        body in proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+    ) {
+        let secret = if scheme == "standard-webhooks" { "whsec_AAAAAAAA" } else { "geheim-geheim" };
+        let params = json!({
+            "scheme": scheme, "secret": secret, "handshake": handshake, "methods": ["POST", "PUT", "GET"],
+            "format": if cloudevents { "cloudevents" } else { "any" },
+        });
+        let settings = settings(params).unwrap();
+        let signed = settings.verifier.as_ref().unwrap().scheme();
+        let mut names = vec![signed.header.clone(), "ce-specversion".into(), "ce-id".into(), "aeg-event-type".into()];
+        names.extend(signed.timestamp_header.clone());
+        names.extend(signed.id_header.clone());
+        let headers: Vec<(&str, &str)> = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| (name.as_str(), if n % 2 == 0 { signature.as_str() } else { other.as_str() }))
+            .chain([("content-type", media_type)])
+            .collect();
+        let query = vec![("challenge".to_owned(), other.clone()), ("crc_token".to_owned(), signature.clone())];
+        let request = HookRequest { method, query, body: bytes::Bytes::from(body), ..request("", &headers) };
+        if let Err(error) = Webhook.on_hook(&settings, &request, 1000) {
+            proptest::prop_assert_ne!(error.reason, HookReason::Fault);
+            proptest::prop_assert!(!error.text.contains(secret));
+        }
+    }
+}
