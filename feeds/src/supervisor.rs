@@ -228,6 +228,7 @@ impl Supervisor {
             hook: HookContext {
                 url: self.options.public_url.as_deref().and_then(|base| hooks::url(base, subscription)),
                 known: Known::of(self.intake.clone(), subscription.id),
+                turn: self.hooks.turn(subscription.id),
             },
         }
     }

@@ -50,7 +50,10 @@ impl<K: HookKeeper> FeedProvider for Kept<K> {
 
     async fn subscribe(&self, params: &Self::Params, context: &FeedContext) -> Result<(), FeedError> {
         match self.0.remote(params, context)? {
-            Some(remote) => remote.register().await,
+            Some(remote) => {
+                let _turn = context.hook.turn.lock().await;
+                remote.register().await
+            }
             None => Ok(()),
         }
     }
@@ -63,6 +66,7 @@ impl<K: HookKeeper> FeedProvider for Kept<K> {
     ) -> Result<Self::Connection, FeedError> {
         let remote = self.0.remote(params, context)?;
         if let Some(remote) = &remote {
+            let _turn = context.hook.turn.lock().await;
             remote.register().await?;
         }
         Ok(Keeping { remote, cursor, due: Instant::now() })

@@ -362,7 +362,12 @@ pub struct HookContext {
     pub url: Option<String>,
     /// Which of its events the hub has.
     pub known: Known,
+    /// Held while the hook is registered: parameters that are being replaced do not come after those that replace them.
+    pub turn: Turn,
 }
+
+/// See [`HookContext::turn`].
+pub type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// Tells which events of a feed the hub has stored.
 #[derive(Clone, Default)]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use triggerfish_model::{FeedState, QualifiedName, Subscription};
+use triggerfish_model::{FeedId, FeedState, QualifiedName, Subscription};
 use url::Url;
 
 use crate::catalogue;
 use crate::hook::erased::OpenHook;
-use crate::hook::{HookError, HookPath, HookReason, HookRequest, HookTaken, HookTarget};
+use crate::hook::{HookError, HookPath, HookReason, HookRequest, HookTaken, HookTarget, Turn};
 use crate::runner::{Delivered, IntakeError};
 
 use super::{Status, Supervisor};
@@ -31,11 +31,23 @@ struct Served {
     hook: Box<dyn OpenHook>,
 }
 
-/// The feeds that are called, by their trigger.
+/// The feeds that are called.
 #[derive(Default)]
-pub(super) struct Hooks(RwLock<HashMap<QualifiedName, Arc<Served>>>);
+pub(super) struct Hooks {
+    /// By their trigger.
+    served: RwLock<HashMap<QualifiedName, Arc<Served>>>,
+    /// Whose turn it is to register a feed's hook.
+    turns: RwLock<HashMap<FeedId, Turn>>,
+}
 
 impl Hooks {
+    /// What is held while a feed's hook is being registered.
+    pub(super) fn turn(&self, feed: FeedId) -> Turn {
+        let mut turns = self.turns.write();
+        turns.retain(|id, turn| *id == feed || Arc::strong_count(turn) > 1);
+        turns.entry(feed).or_default().clone()
+    }
+
     /// Serves `subscription` from now on, where it is a webhook.
     pub(super) fn set(&self, subscription: &Arc<Subscription>, status: &Arc<Status>) {
         let hook = catalogue::feed(&subscription.feed).and_then(|feed| feed.engine.hook());
@@ -51,7 +63,7 @@ impl Hooks {
                 None
             }
         });
-        let mut hooks = self.0.write();
+        let mut hooks = self.served.write();
         match served {
             Some(served) => drop(hooks.insert(subscription.trigger.clone(), Arc::new(served))),
             None => drop(hooks.remove(&subscription.trigger)),
@@ -60,7 +72,7 @@ impl Hooks {
 
     /// Serves `subscription` no more.
     pub(super) fn remove(&self, subscription: &Subscription) {
-        self.0.write().remove(&subscription.trigger);
+        self.served.write().remove(&subscription.trigger);
     }
 
     /// The hook of a trigger, where it takes requests now.
@@ -68,7 +80,7 @@ impl Hooks {
         let none =
             || HookError::new(HookReason::NotFound, format!("the trigger `/{trigger}` has no webhook here"));
         let served =
-            self.0.read().get(trigger).cloned().filter(|served| served.path == path).ok_or_else(none)?;
+            self.served.read().get(trigger).cloned().filter(|served| served.path == path).ok_or_else(none)?;
         match served.status.now.lock().state {
             FeedState::Ended => return Err(none()),
             FeedState::Paused => {
@@ -125,7 +137,7 @@ impl Supervisor {
 
     /// Notes a refusal in the status of the feed that it was meant for.
     pub fn hook_refused(&self, trigger: &QualifiedName, error: &HookError) {
-        let Some(served) = self.hooks.0.read().get(trigger).cloned() else { return };
+        let Some(served) = self.hooks.served.read().get(trigger).cloned() else { return };
         match error.reason {
             HookReason::Busy => served.status.busy(&error.text),
             _ => served.status.refused(std::slice::from_ref(&error.text)),
