@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing need and that are missing. Quick when nothing is.
+# Installs what building and testing need and what is missing: Debian packages, what the tests take from npm. Quick when all
+# is there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] || {
   echo "setup: cargo is missing; install Rust 1.90 or newer from https://rustup.rs and run this again" >&2
@@ -42,7 +44,7 @@ fetch_for_tests() {
 }
 if [ ${#missing[@]} -eq 0 ]; then
   fetch_for_tests
-  exit 0
+  exec scripts/couchdb.sh
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "setup: these Debian packages are missing; install them and run this again:" >&2
@@ -54,3 +56,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >&2
 apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >&2
 fetch_for_tests
+exec scripts/couchdb.sh

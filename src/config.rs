@@ -33,6 +33,8 @@ pub struct Config {
     pub namespaces: Vec<NamespaceKey>,
     /// Events and their log.
     pub events: Events,
+    /// Feeds.
+    pub feeds: Feeds,
     /// Activation records.
     pub records: Records,
     /// Containers.
@@ -81,6 +83,15 @@ pub struct Events {
     pub feed_pending_bytes_max: u64,
     /// Free disk below which new work is refused, in MB.
     pub disk_reserve_mb: u64,
+}
+
+/// `[feeds]`: what feeds may reach.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Feeds {
+    /// Networks beside the public internet that feeds may fetch from (`10.1.0.0/16`); brokers and databases are no matter of
+    /// this list.
+    pub private_allowed: Vec<String>,
 }
 
 /// `[records]`: how long activation records are kept.
@@ -140,6 +151,7 @@ impl Default for Config {
             shutdown_seconds: 20,
             namespaces: Vec::new(),
             events: Events::default(),
+            feeds: Feeds::default(),
             records: Records::default(),
             containers: Containers::default(),
             log: Log::default(),
@@ -239,6 +251,8 @@ impl Config {
                 self.containers.memory_mb
             );
         }
+        triggerfish_feeds::PrivateAllowed::parse(&self.feeds.private_allowed)
+            .map_err(|error| anyhow::anyhow!("feeds.private_allowed: {error}"))?;
         if self.events.bytes_max > 100_000_000 {
             bail!(
                 "events.bytes_max is {}, more than the 100000000 that fit in memory safely",
@@ -362,5 +376,7 @@ mod tests {
         assert!(text("", &[("TRIGGERFISH_LISEN", "x")]).contains("did you mean `listen`?"));
         assert!(text("", &[("TRIGGERFISH_EVENTS__KEEP_HOURS", "x")]).contains("`x` is no whole number"));
         assert!(text("[containers]\nnetwork = \"host\"", &[]).contains("only `none`"));
+        let private = text("[feeds]\nprivate_allowed = [\"intranet\"]", &[]);
+        assert!(private.contains("feeds.private_allowed: `intranet` is no address or network"), "{private}");
     }
 }

@@ -6,16 +6,22 @@
 
 mod body;
 pub mod catalogue;
+mod couch;
+mod duration;
 mod github;
 pub mod hook;
 pub mod lifecycle;
 mod mqtt;
 pub mod provider;
+mod rss;
 mod runner;
 mod schedule;
 mod supervisor;
 mod tick;
+mod web;
 
 pub use provider::{AlsoDelete, FeedError, FeedEvent};
 pub use runner::{Delivered, Intake, IntakeError};
+pub use schedule::{Fire, Mark, preview};
 pub use supervisor::{Options, Supervisor};
+pub use web::{PrivateAllowed, Web};

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use triggerfish_model::{Clock, EventKey, FeedId, JsonObject, QualifiedName, Timestamp};
 
 use crate::hook::HookContext;
+use crate::web::Web;
 
 /// One event of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,14 @@ pub enum FeedError {
     /// The remote side refuses: credentials, rights, a topic; tried again, seldom.
     #[error("{0}")]
     Refused(String),
+    /// The remote side is there and cannot be read now; tried again after the given time.
+    #[error("{why}")]
+    Later {
+        /// Why.
+        why: String,
+        /// When to try again: what the remote side asked for, or the feed's own pace.
+        after: Duration,
+    },
     /// The parameters or the stored cursor make no sense; tried again only after a change.
     #[error("{0}")]
     Invalid(String),
@@ -94,6 +103,8 @@ pub struct FeedContext {
     pub connect_timeout: Duration,
     /// What only feeds of webhooks ask for.
     pub hook: HookContext,
+    /// Asks the servers that feeds fetch from.
+    pub web: Web,
 }
 
 /// A provider of outside events: one file in `catalogue/`.

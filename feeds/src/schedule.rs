@@ -2,35 +2,89 @@
 //!
 //! The syntax is the `cron` crate's (5 fields, or 6 with seconds first), its meaning Vixie's: Sunday is 0 or 7, and where
 //! both day fields are restricted either suffices. The crate itself counts Sunday as 1, asks for both day fields, skips a
-//! day whose time falls into a daylight-saving gap and fires twice in a fold; so only its field parsing is used. Here a
-//! fixed time in a gap fires at the end of the gap, and one in a fold fires once, at its first occurrence; with every
-//! hour (`*`) each hour that really passes counts.
+//! day whose time falls into a daylight-saving gap and fires twice in a fold; so only its field parsing is used.
+//!
+//! Two kinds of expressions part where clocks are set, as in Vixie's cron. One whose hours are a wildcard or a step (`*`,
+//! `*/2`, `8-18/2`) follows elapsed time: it fires at each moment whose local time matches, so twice in a fold and never in a
+//! gap. One whose hours are fixed names times of a day: a time in a gap fires at the gap's end, one in a fold at its first
+//! occurrence.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use cron::TimeUnitSpec;
-use jiff::civil::{Date, DateTime, Weekday};
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Timestamp as Instant, ToSpan};
+use jiff::{SignedDuration, Timestamp as Instant, ToSpan};
+use serde::Serialize;
 
 /// Days that are looked at for the next time: February 29th comes within eight years of any day.
 const DAYS_MAX: usize = 366 * 9;
+/// The most fires that a preview shows.
+const PREVIEW_MAX: usize = 10_000;
 
 /// A cron expression in a time zone.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     fields: cron::Schedule,
     zone: TimeZone,
+    seconds: Vec<i8>,
+    minutes: Vec<i8>,
+    hours: Vec<i8>,
     /// Whether the day of the month, or of the week, is restricted.
     by_month_day: bool,
     by_week_day: bool,
-    every_hour: bool,
+    /// Whether the hours are a wildcard or a step, so that elapsed time counts.
+    is_elapsed: bool,
 }
 
 /// The expression is no cron pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadPattern;
+
+/// What is special about a fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// Its local time does not exist on that day: it fires at the end of the gap.
+    Gap,
+    /// Its local time comes twice on that day.
+    Fold,
+}
+
+/// A fire of a preview.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fire {
+    /// When, in RFC 3339 and UTC.
+    pub at: String,
+    /// The local time then, with its offset.
+    pub local: String,
+    /// What is special about it.
+    pub mark: Option<Mark>,
+}
+
+/// The fires of a cron expression after a moment, at most `count`; fewer where there are no more.
+///
+/// # Errors
+/// An expression or a zone that makes no sense, or a count of more than ten thousand.
+pub fn preview(pattern: &str, zone: &str, from: Instant, count: usize) -> Result<Vec<Fire>, String> {
+    if count > PREVIEW_MAX {
+        return Err(format!("{count} fires are more than the {PREVIEW_MAX} that are shown"));
+    }
+    let time_zone = TimeZone::get(zone)
+        .map_err(|_| format!("`{zone}` is no time zone; expected an IANA name like Europe/Berlin"))?;
+    let schedule = Schedule::parse(pattern, time_zone).map_err(|BadPattern| {
+        format!("`{pattern}` is no cron pattern; expected 5 fields, or 6 with seconds first")
+    })?;
+    let after = |(at, _): &(Instant, Option<Mark>)| schedule.next(*at);
+    let fires = std::iter::successors(schedule.next(from), after).take(count);
+    let shown = |(at, mark): (Instant, Option<Mark>)| Fire {
+        at: at.to_string(),
+        local: at.to_zoned(schedule.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        mark,
+    };
+    Ok(fires.map(shown).collect())
+}
 
 impl Schedule {
     /// Reads an expression of 5 or 6 fields.
@@ -42,27 +96,101 @@ impl Schedule {
         let [_, _, hours, month_days, _, week_days] = fields.as_slice() else { return Err(BadPattern) };
         let restricted = |field: &str| !field.starts_with('*') && field != "?";
         let (by_month_day, by_week_day) = (restricted(month_days), restricted(week_days));
-        let every_hour = hours == "*";
+        let is_elapsed = hours.contains(['*', '/']);
         let week_days = week_days_of(week_days)?;
         if let Some(last) = fields.last_mut() {
             *last = week_days;
         }
         let fields = cron::Schedule::from_str(&fields.join(" ")).map_err(|_| BadPattern)?;
-        Ok(Self { fields, zone, by_month_day, by_week_day, every_hour })
+        let (seconds, minutes, hours) =
+            (narrow(fields.seconds()), narrow(fields.minutes()), narrow(fields.hours()));
+        Ok(Self { fields, zone, seconds, minutes, hours, by_month_day, by_week_day, is_elapsed })
     }
 
-    /// The first time after `after`; `None` where there is none (February 30th).
-    pub(crate) fn next(&self, after: Instant) -> Option<Instant> {
-        let local = after.to_zoned(self.zone.clone()).datetime();
-        // A day earlier, since a fold or a zone that skipped a day can put earlier local times after `after`.
-        let mut date = local.date().checked_sub(1.day()).ok()?;
+    /// The first fire after `after`; `None` where there is none (February 30th).
+    pub(crate) fn next(&self, after: Instant) -> Option<(Instant, Option<Mark>)> {
+        if self.is_elapsed { self.next_elapsed(after) } else { self.next_fixed(after) }
+    }
+
+    /// Each moment whose local time matches: searched in one stretch of unchanged offset after the other.
+    fn next_elapsed(&self, after: Instant) -> Option<(Instant, Option<Mark>)> {
+        let mut from = next_second(after)?;
+        // A year has few transitions; the days that are looked at bound the search.
+        let last = after.checked_add(SignedDuration::from_hours(24 * i64::try_from(DAYS_MAX).ok()?)).ok()?;
+        while from <= last {
+            let offset = self.zone.to_offset(from);
+            let end = self.zone.following(from).next().map(|transition| transition.timestamp());
+            let found = self.next_local(offset.to_datetime(from))?;
+            let found = offset.to_timestamp(found).ok()?;
+            match end {
+                Some(end) if found >= end => from = end,
+                _ => {
+                    let local = offset.to_datetime(found);
+                    let is_fold =
+                        matches!(self.zone.to_ambiguous_zoned(local).offset(), AmbiguousOffset::Fold { .. });
+                    return Some((found, is_fold.then_some(Mark::Fold)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Each local time that matches, at the moment that stands for it. Later local times never stand for earlier moments.
+    fn next_fixed(&self, after: Instant) -> Option<(Instant, Option<Mark>)> {
+        let mut local = self.zone.to_datetime(after).with().subsec_nanosecond(0).build().ok()?;
+        loop {
+            local = self.next_local(local.checked_add(1.second()).ok()?)?;
+            let (moment, mark) = self.moment(local)?;
+            if moment > after {
+                return Some((moment, mark));
+            }
+        }
+    }
+
+    /// The moment that a local time of a fixed hour stands for.
+    fn moment(&self, local: DateTime) -> Option<(Instant, Option<Mark>)> {
+        match self.zone.to_ambiguous_zoned(local).offset() {
+            AmbiguousOffset::Unambiguous { offset } => Some((offset.to_timestamp(local).ok()?, None)),
+            AmbiguousOffset::Fold { before, .. } => {
+                Some((before.to_timestamp(local).ok()?, Some(Mark::Fold)))
+            }
+            AmbiguousOffset::Gap { before, .. } => {
+                // Read with the offset before the gap the time lies at or behind the gap's end, by less than the gap's length.
+                let inside = next_second(before.to_timestamp(local).ok()?)?;
+                let changes = |at: &Instant| {
+                    let earlier = at.checked_sub(1.second()).ok();
+                    earlier.is_some_and(|earlier| self.zone.to_offset(earlier) != self.zone.to_offset(*at))
+                };
+                let end =
+                    self.zone.preceding(inside).map(|transition| transition.timestamp()).find(changes)?;
+                Some((end, Some(Mark::Gap)))
+            }
+        }
+    }
+
+    /// The first local time at or after `from` that matches.
+    fn next_local(&self, from: DateTime) -> Option<DateTime> {
+        let (mut date, mut earliest) = (from.date(), from.time());
         for _ in 0..DAYS_MAX {
             if self.is_day(date)
-                && let Some(found) = self.next_on(date, after)
+                && let Some(time) = self.next_time(earliest)
             {
-                return Some(found);
+                return Some(date.to_datetime(time));
             }
-            date = date.tomorrow().ok()?;
+            (date, earliest) = (date.tomorrow().ok()?, Time::midnight());
+        }
+        None
+    }
+
+    fn next_time(&self, earliest: Time) -> Option<Time> {
+        let (h, m, s) = (earliest.hour(), earliest.minute(), earliest.second());
+        for hour in self.hours.iter().filter(|hour| **hour >= h) {
+            for minute in self.minutes.iter().filter(|minute| *hour > h || **minute >= m) {
+                let is_later = (*hour, *minute) > (h, m);
+                if let Some(second) = self.seconds.iter().find(|second| is_later || **second >= s) {
+                    return Time::new(*hour, *minute, *second, 0).ok();
+                }
+            }
         }
         None
     }
@@ -77,65 +205,15 @@ impl Schedule {
         };
         day && self.fields.months().includes(month)
     }
-
-    fn next_on(&self, date: Date, after: Instant) -> Option<Instant> {
-        for hour in self.fields.hours().iter() {
-            let last = date.at(narrow(hour), 59, 59, 0);
-            if self.instants(last).into_iter().flatten().all(|instant| instant <= after) {
-                continue;
-            }
-            let mut found: Option<Instant> = None;
-            for minute in self.fields.minutes().iter() {
-                for second in self.fields.seconds().iter() {
-                    let local = date.at(narrow(hour), narrow(minute), narrow(second), 0);
-                    let later = self.instants(local).into_iter().flatten().filter(|instant| *instant > after);
-                    found = found.into_iter().chain(later).min();
-                }
-                // Minutes ascend, and only a fold puts a later one's second turn behind: the first minute that gives
-                // an unambiguous time ends the search.
-                if let Some(found) = found
-                    && !self.every_hour
-                {
-                    return Some(found);
-                }
-            }
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    /// The moments that a local time stands for: one, none or two.
-    fn instants(&self, local: DateTime) -> [Option<Instant>; 2] {
-        let ambiguous = self.zone.to_ambiguous_zoned(local);
-        let moment = |offset: jiff::tz::Offset| offset.to_timestamp(local).ok();
-        match ambiguous.offset() {
-            AmbiguousOffset::Unambiguous { offset } => [moment(offset), None],
-            AmbiguousOffset::Fold { before, after } => {
-                [moment(before), if self.every_hour { moment(after) } else { None }]
-            }
-            AmbiguousOffset::Gap { before, .. } => {
-                if self.every_hour {
-                    return [None, None];
-                }
-                // Read with the offset before the gap the time lies behind the gap's beginning, by less than a day.
-                let inside = moment(before);
-                let end = inside.and_then(|inside| {
-                    let from = inside.checked_sub(26.hours()).ok()?;
-                    self.zone
-                        .following(from)
-                        .find(|transition| transition.timestamp() <= inside)
-                        .map(|t| t.timestamp())
-                });
-                [end, None]
-            }
-        }
-    }
 }
 
-fn narrow(value: u32) -> i8 {
-    i8::try_from(value).expect("hours, minutes and seconds are below 60")
+/// The first whole second after a moment.
+fn next_second(after: Instant) -> Option<Instant> {
+    Instant::from_second(after.as_millisecond().div_euclid(1000) + 1).ok()
+}
+
+fn narrow(unit: &impl TimeUnitSpec) -> Vec<i8> {
+    unit.iter().map(|value| i8::try_from(value).expect("hours, minutes and seconds are below 60")).collect()
 }
 
 /// The `cron` crate's number of a day: Sunday is 1.
@@ -184,66 +262,4 @@ fn week_day(text: &str) -> Result<u32, BadPattern> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn next(pattern: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
-        let schedule = Schedule::parse(pattern, TimeZone::get(zone).unwrap()).unwrap();
-        let mut at: Instant = after.parse().unwrap();
-        let mut found = Vec::new();
-        for _ in 0..count {
-            at = schedule.next(at).unwrap();
-            found.push(at.to_zoned(schedule.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %z").to_string());
-        }
-        found
-    }
-
-    #[test]
-    fn fields_mean_what_vixie_means() {
-        let utc = |pattern, after| next(pattern, "UTC", after, 1).remove(0);
-        assert_eq!(utc("*/15 * * * *", "2026-01-01T00:00:00Z"), "2026-01-01 00:15:00 +0000");
-        assert_eq!(utc("*/10 * * * * *", "2026-01-01T00:00:05Z"), "2026-01-01 00:00:10 +0000");
-        assert_eq!(utc("0 9 * * 0", "2026-01-01T00:00:00Z"), "2026-01-04 09:00:00 +0000");
-        assert_eq!(utc("0 9 * * 7", "2026-01-01T00:00:00Z"), "2026-01-04 09:00:00 +0000");
-        assert_eq!(utc("0 9 * * fri-sun", "2026-01-04T10:00:00Z"), "2026-01-09 09:00:00 +0000");
-        assert_eq!(utc("0 0 13 * 5", "2026-01-01T00:00:00Z"), "2026-01-02 00:00:00 +0000", "13th or Friday");
-        assert_eq!(utc("0 0 29 2 *", "2026-01-01T00:00:00Z"), "2028-02-29 00:00:00 +0000");
-        let never = Schedule::parse("0 0 30 2 *", TimeZone::UTC).unwrap();
-        assert_eq!(never.next("2026-01-01T00:00:00Z".parse().unwrap()), None);
-        for bad in ["", "* * * *", "61 * * * *", "* * * * 8", "x * * * *", "* * * * fri-tue"] {
-            assert_eq!(Schedule::parse(bad, TimeZone::UTC).err(), Some(BadPattern), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_fixed_time_in_a_gap_fires_at_its_end() {
-        assert_eq!(
-            next("30 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", 2),
-            ["2026-03-08 03:00:00 -0400", "2026-03-09 02:30:00 -0400"]
-        );
-    }
-
-    #[test]
-    fn a_fixed_time_in_a_fold_fires_once() {
-        assert_eq!(
-            next("30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", 2),
-            ["2026-11-01 01:30:00 -0400", "2026-11-02 01:30:00 -0500"]
-        );
-    }
-
-    #[test]
-    fn every_hour_counts_each_hour_that_passes() {
-        assert_eq!(
-            next("0 * * * *", "America/New_York", "2026-11-01T04:30:00Z", 3),
-            ["2026-11-01 01:00:00 -0400", "2026-11-01 01:00:00 -0500", "2026-11-01 02:00:00 -0500"]
-        );
-        assert_eq!(
-            next("0 * * * *", "America/New_York", "2026-03-08T06:30:00Z", 1),
-            ["2026-03-08 03:00:00 -0400"]
-        );
-        assert_eq!(
-            next("*/30 * * * *", "Australia/Lord_Howe", "2026-04-04T14:00:00Z", 3),
-            ["2026-04-05 01:30:00 +1100", "2026-04-05 01:30:00 +1030", "2026-04-05 02:00:00 +1030"]
-        );
-    }
-}
+mod tests;

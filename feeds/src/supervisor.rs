@@ -18,6 +18,7 @@ use crate::catalogue::{self, DynProvider, Engine};
 use crate::hook::{HookContext, Known};
 use crate::provider::{FeedContext, FeedError};
 use crate::runner::{self, Delivered, Intake, Over};
+use crate::web::Web;
 
 mod hooks;
 
@@ -37,8 +38,8 @@ const FORGET_MAX: Duration = Duration::from_secs(5);
 /// How long the remote side may take to do what a feed needs when it is made; whoever makes it waits for that.
 const SUBSCRIBE_MAX: Duration = Duration::from_secs(20);
 
-/// Limits of all feeds.
-#[derive(Clone, Debug)]
+/// Limits of all feeds, and what they share.
+#[derive(Clone)]
 pub struct Options {
     /// The largest payload of an event, in bytes.
     pub event_bytes_max: usize,
@@ -48,6 +49,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Where the hub listens, for people who ask what to call.
     pub listen_url: String,
+    /// Asks the servers that feeds fetch from.
+    pub web: Web,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(20),
             public_url: None,
             listen_url: "http://127.0.0.1:3233".into(),
+            web: Web::default(),
         }
     }
 }
@@ -225,6 +229,7 @@ impl Supervisor {
             clock: self.clock.clone(),
             event_bytes_max: self.options.event_bytes_max,
             connect_timeout: self.options.connect_timeout,
+            web: self.options.web.clone(),
             hook: HookContext {
                 url: self.options.public_url.as_deref().and_then(|base| hooks::url(base, subscription)),
                 known: Known::of(self.intake.clone(), subscription.id),
@@ -376,14 +381,16 @@ impl Task {
 
 /// How long to wait after the `failures`-th failure in a row; `jitter` is any number.
 fn pause(error: &FeedError, failures: u32, jitter: u32) -> Duration {
+    let part = f64::from(jitter) / f64::from(u32::MAX);
     let whole = match error {
+        // Not before it was asked for, and a little later, so that not all come back at the same moment.
+        FeedError::Later { after, .. } => return after.mul_f64(1.0 + part / 20.0),
         FeedError::Unavailable(_) | FeedError::Ended { .. } => {
             PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(PAUSE_MAX)
         }
         FeedError::Refused(_) | FeedError::Invalid(_) => PAUSE_REFUSED,
     };
     // Between half and all of it, so that many feeds of one broker do not come back at the same moment.
-    let part = f64::from(jitter) / f64::from(u32::MAX);
     whole.mul_f64(0.5 + part / 2.0)
 }
 

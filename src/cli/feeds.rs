@@ -1,23 +1,38 @@
-//! `triggerfish feeds`: what the feeds are doing.
+//! `triggerfish feeds`: what the feeds are doing, and when a clock's would fire.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Common;
 use super::api::{Api, Path};
 use super::output::{Cell, Paint, ago};
+use super::preview::Preview;
 
 /// Lists the feeds with their state.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  triggerfish feeds\n  triggerfish feeds --json\n\n\
-    Counters begin anew when the hub starts. LAG is what waits at the remote side, where that says so.")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  triggerfish feeds\n  triggerfish feeds --json\n\n\
+    Counters begin anew when the hub starts. LAG is what waits at the remote side, where that says so."
+)]
 pub struct Feeds {
     #[command(flatten)]
     common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print when a cron expression fires; needs no hub
+    Preview(Preview),
 }
 
 impl Feeds {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if let Some(Command::Preview(preview)) = self.command {
+            return preview.run();
+        }
         let mut output = self.common.output();
         let api = Api::new(self.common.connection.target()?)?;
         let feeds = api.get(Path::own(&["feeds"])).await?;

@@ -1,4 +1,5 @@
-//! The command line beside `serve`: clients of the REST API, which they alone use. Nothing here touches the hub's data.
+//! The command line beside `serve`: clients of the REST API, which they alone use; `feeds preview` alone asks nobody.
+//! Nothing here touches the hub's data.
 //!
 //! A command that is cut off leaves what it did so far; `apply` says so, and applying again goes on from there.
 
@@ -10,6 +11,7 @@ mod feeds;
 mod fire;
 mod output;
 mod payload;
+mod preview;
 mod record;
 mod search;
 mod tail;

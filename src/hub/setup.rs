@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rand::Rng;
 use rand::distr::Alphanumeric;
-use triggerfish_feeds::Supervisor;
+use triggerfish_feeds::{PrivateAllowed, Supervisor, Web};
 use triggerfish_invoker::{ContainerFactory, Invoker, OciFactory};
 use triggerfish_model::{Clock, Namespace, Subject};
 use triggerfish_store::embedded::{self, Embedded};
@@ -87,10 +87,13 @@ pub(super) fn supervisor(
     hub: Weak<Hub>,
     clock: Arc<dyn Clock>,
 ) -> Supervisor {
+    // The configuration was checked when it was read.
+    let allowed = PrivateAllowed::parse(&config.feeds.private_allowed).unwrap_or_default();
     let options = triggerfish_feeds::Options {
         event_bytes_max: config.events.bytes_max,
         public_url: (!config.public_url.is_empty()).then(|| config.public_url.clone()),
         listen_url: format!("http://{address}"),
+        web: Web::new(allowed),
         ..triggerfish_feeds::Options::default()
     };
     Supervisor::new(Arc::new(Deliveries { intake, hub }), clock, options)

@@ -394,3 +394,38 @@ async fn host_and_key_come_from_wskprops_as_well() {
     assert!(ran.err.contains("line 1: expected KEY=VALUE"), "{ran:?}");
     assert!(Path::new(&other).exists());
 }
+
+#[test]
+fn a_preview_of_a_clock_needs_no_hub() {
+    let preview = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_triggerfish"));
+        command.args(["feeds", "preview"]).args(more).env_clear();
+        command.output().unwrap()
+    };
+    let zone = [
+        "--cron",
+        "30 2 * * *",
+        "--timezone",
+        "America/New_York",
+        "--from",
+        "2026-03-07T12:00:00Z",
+        "--count",
+        "2",
+    ];
+    let output = preview(&zone);
+    assert!(output.status.success(), "{output:?}");
+    let expected = "{\"at\":\"2026-03-08T07:00:00Z\",\"local\":\"2026-03-08T03:00:00-04:00\",\"mark\":\"gap\"}\n\
+                    {\"at\":\"2026-03-09T06:30:00Z\",\"local\":\"2026-03-09T02:30:00-04:00\",\"mark\":null}\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    assert_eq!(preview(&["--cron", "* * * * *"]).stdout.iter().filter(|byte| **byte == b'\n').count(), 10);
+    for (wrong, text) in [
+        (["--cron", "* * *"].as_slice(), "`* * *` is no cron pattern"),
+        (&["--cron", "* * * * *", "--timezone", "Mars"], "`Mars` is no time zone"),
+        (&["--cron", "* * * * *", "--from", "noon"], "--from `noon` is no moment"),
+    ] {
+        let output = preview(wrong);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(text), "{error}");
+    }
+}

@@ -14,6 +14,7 @@ mod example;
 mod full_disk;
 mod github;
 mod hooks;
+mod polled;
 mod readings;
 mod rights;
 mod search;

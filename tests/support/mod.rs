@@ -5,9 +5,12 @@
 
 pub mod broker;
 pub mod client;
+pub mod couch;
 pub mod github;
 pub mod hub;
+pub mod proxy;
 pub mod small_disk;
+pub mod web;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What fell into a time when the hub was down is not made up for, except the last tick of a short restart: a tick that
-//! is at most a minute old fires when the hub is back.
+//! is at most a minute old fires when the hub is back. `missed` asks for something else.
 
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
@@ -17,7 +17,7 @@ use triggerfish_model::Timestamp;
 
 use crate::provider::{FeedContext, FeedError, FeedProvider, ParamError};
 use crate::schedule::Schedule;
-use crate::tick::{Bounds, Ticker, TickCursor, Times, bounds, payload};
+use crate::tick::{Bounds, Missed, TickCursor, Ticker, Times, bounds, jitter, payload};
 
 use super::Feed;
 
@@ -40,8 +40,13 @@ pub(super) struct Params {
     /// Ends the feed after so many fires; -1 is unlimited.
     #[serde(rename = "maxTriggers")]
     max_triggers: Option<i64>,
-    /// Taken for compatibility: this hub always fires at the exact second.
-    #[expect(dead_code, reason = "accepted so that existing manifests work")]
+    /// What becomes of ticks that come while the hub is down: `skip`, `latest`, `all` (ten thousand at most), or `recent`, the
+    /// last one where it is at most a minute old [default: recent].
+    #[serde(default)]
+    missed: Missed,
+    /// Delays each fire by up to so long (`30s`, or a number of seconds), so that not all come at the same moment.
+    jitter: Option<Value>,
+    /// `true` or `false`, taken for compatibility: this hub fires at the exact second in either case, but for `jitter`.
     strict: Option<Value>,
 }
 
@@ -64,11 +69,20 @@ impl Params {
         Schedule::parse(pattern, zone).map_err(|_| ParamError(format!("cron pattern '{pattern}' is not valid")))
     }
 
+    fn strict(&self) -> Result<(), ParamError> {
+        match &self.strict {
+            None | Some(Value::Null | Value::Bool(_)) => Ok(()),
+            Some(Value::String(text)) if text == "true" || text == "false" => Ok(()),
+            Some(other) => Err(ParamError(format!("the strict parameter is {other}; expected true or false"))),
+        }
+    }
+
     fn bounds(&self) -> Result<Bounds, ParamError> {
         if self.max_triggers.is_some_and(|most| most >= 0) && self.stop_date.is_some() {
             return Err(ParamError("maxTriggers is not allowed when the stopDate parameter is specified".into()));
         }
-        bounds(self.start_date.as_ref(), self.stop_date.as_ref(), self.max_triggers)
+        let bounds = bounds(self.start_date.as_ref(), self.stop_date.as_ref(), self.max_triggers)?;
+        Ok(Bounds { missed: self.missed, jitter: jitter(self.jitter.as_ref())?, ..bounds })
     }
 }
 
@@ -87,6 +101,7 @@ impl FeedProvider for Alarm {
         let bounds = params.bounds()?;
         bounds.check(before.and_then(|before| before.bounds().ok()), now)?;
         payload(params.trigger_payload.as_ref())?;
+        params.strict()?;
         let first = times.after(bounds.start.map_or(now, |start| start.max(now)));
         if let (Some(first), Some(stop)) = (first, bounds.stop)
             && first > stop

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The fires lie on a grid that begins at `startDate`, or 30 seconds after the feed was made. Slots that fell into a time
-//! when the hub was down are not made up for, except the last one where it is at most a minute old.
+//! when the hub was down are not made up for, except the last one where it is at most a minute old; `missed` asks for
+//! something else.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use triggerfish_model::Timestamp;
 
 use crate::provider::{FeedContext, FeedError, FeedProvider, ParamError};
-use crate::tick::{Bounds, Ticker, TickCursor, Times, bounds, payload};
+use crate::tick::{Bounds, Missed, TickCursor, Ticker, Times, bounds, jitter, payload};
 
 use super::Feed;
 
@@ -41,6 +42,12 @@ pub(super) struct Params {
     /// Not supported with intervals, except -1.
     #[serde(rename = "maxTriggers")]
     max_triggers: Option<i64>,
+    /// What becomes of ticks that come while the hub is down: `skip`, `latest`, `all` (ten thousand at most), or `recent`, the
+    /// last one where it is at most a minute old [default: recent].
+    #[serde(default)]
+    missed: Missed,
+    /// Delays each fire by up to so long (`30s`, or a number of seconds), so that not all come at the same moment.
+    jitter: Option<Value>,
 }
 
 struct Interval;
@@ -70,7 +77,8 @@ impl Params {
         if self.max_triggers.is_some_and(|most| most >= 0) {
             return Err(ParamError("maxTriggers is not supported for the interval trigger feed".into()));
         }
-        bounds(self.start_date.as_ref(), self.stop_date.as_ref(), None)
+        let bounds = bounds(self.start_date.as_ref(), self.stop_date.as_ref(), None)?;
+        Ok(Bounds { missed: self.missed, jitter: jitter(self.jitter.as_ref())?, ..bounds })
     }
 }
 

@@ -5,7 +5,8 @@
 //! inputs: { date: "2030-01-01T00:00:00Z", deleteAfterFire: rules }
 //! ```
 //!
-//! A date that passed while the hub was down by more than a minute is not fired; the feed ends and says so.
+//! A date that passed while the hub was down by more than a minute is not fired; the feed ends and says so. `missed` asks for
+//! something else.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use triggerfish_model::Timestamp;
 
 use crate::provider::{AlsoDelete, FeedContext, FeedError, FeedProvider, ParamError};
-use crate::tick::{Bounds, Ticker, TickCursor, Times, date, payload};
+use crate::tick::{Bounds, Missed, TickCursor, Ticker, Times, date, jitter, payload};
 
 use super::Feed;
 
@@ -29,6 +30,12 @@ pub(super) struct Params {
     delete_after_fire: Option<Value>,
     /// What the trigger is fired with: an object, or a text that becomes `{"payload": text}`.
     trigger_payload: Option<Value>,
+    /// What becomes of a date that passes while the hub is down: `skip`, `latest` and `all` (it fires late), or `recent`, which
+    /// fires it where it is at most a minute old [default: recent].
+    #[serde(default)]
+    missed: Missed,
+    /// Delays the fire by up to so long (`30s`, or a number of seconds).
+    jitter: Option<Value>,
 }
 
 struct Once;
@@ -42,6 +49,11 @@ impl Params {
         let value = self.date.as_ref();
         let value = value.ok_or_else(|| ParamError("alarms once trigger feed is missing the date parameter".into()))?;
         date("date", value)
+    }
+
+    fn bounds(&self) -> Result<Bounds, ParamError> {
+        let (also_delete, jitter) = (self.also_delete()?, jitter(self.jitter.as_ref())?);
+        Ok(Bounds { also_delete, missed: self.missed, jitter, ..Bounds::default() })
     }
 
     fn also_delete(&self) -> Result<AlsoDelete, ParamError> {
@@ -70,7 +82,7 @@ impl FeedProvider for Once {
         if params.date()? <= now {
             return Err(ParamError("date parameter must be in the future".into()));
         }
-        params.also_delete()?;
+        params.bounds()?;
         payload(params.trigger_payload.as_ref()).map(drop)
     }
 
@@ -80,7 +92,7 @@ impl FeedProvider for Once {
         cursor: Option<TickCursor>,
         context: &FeedContext,
     ) -> Result<Ticker, FeedError> {
-        let bounds = params.also_delete().map(|also_delete| Bounds { also_delete, ..Bounds::default() });
-        Ticker::open(params.date().map(Times::Once), bounds, params.trigger_payload.as_ref(), cursor, context)
+        let times = params.date().map(Times::Once);
+        Ticker::open(times, params.bounds(), params.trigger_payload.as_ref(), cursor, context)
     }
 }

@@ -128,6 +128,7 @@ fn task(provider: &Arc<Numbers>, sink: &Arc<Sink>) -> Task {
         event_bytes_max: 1000,
         connect_timeout: Duration::from_secs(5),
         hook: HookContext::default(),
+        web: crate::Web::default(),
     };
     Task {
         provider: Arc::new(provider.clone()),
@@ -163,4 +164,7 @@ fn pauses_grow_are_jittered_and_are_bounded() {
     assert_eq!(pause(&away, 3, u32::MAX), Duration::from_secs(4));
     assert_eq!(pause(&away, 1000, u32::MAX), PAUSE_MAX);
     assert_eq!(pause(&FeedError::Refused(String::new()), 1, u32::MAX), PAUSE_REFUSED);
+    let later = FeedError::Later { why: String::new(), after: Duration::from_secs(600) };
+    assert_eq!(pause(&later, 9, 0), Duration::from_secs(600), "when it was asked for, never before");
+    assert_eq!(pause(&later, 9, u32::MAX), Duration::from_secs(630));
 }

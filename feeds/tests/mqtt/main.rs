@@ -9,8 +9,14 @@ mod broker;
 mod crash;
 mod delivery;
 mod harness;
+#[path = "../support/life.rs"]
+#[allow(dead_code, reason = "each feed's tests use their own part of it")]
+mod life;
 mod refused;
 mod rumqttc;
+
+/// The feed that is tested.
+const FEED: &str = "messaging/mqttFeed";
 
 /// A port that nothing listens on.
 fn free_port() -> u16 {
