@@ -37,6 +37,8 @@ pub struct Config {
     pub feeds: Feeds,
     /// Activation records.
     pub records: Records,
+    /// What could not be processed.
+    pub dead_letters: DeadLetters,
     /// Containers.
     pub containers: Containers,
     /// Logging.
@@ -104,6 +106,16 @@ pub struct Records {
     pub keep_bytes: u64,
 }
 
+/// `[dead_letters]`: how long what could not be processed is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLetters {
+    /// How long, in hours.
+    pub keep_hours: u64,
+    /// How many bytes.
+    pub keep_bytes: u64,
+}
+
 /// `[containers]`: what runs actions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -153,6 +165,7 @@ impl Default for Config {
             events: Events::default(),
             feeds: Feeds::default(),
             records: Records::default(),
+            dead_letters: DeadLetters::default(),
             containers: Containers::default(),
             log: Log::default(),
         }
@@ -179,6 +192,12 @@ impl Default for Events {
 impl Default for Records {
     fn default() -> Self {
         Self { keep_hours: 7 * 24, keep_bytes: 16 << 30 }
+    }
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { keep_hours: 30 * 24, keep_bytes: 1 << 30 }
     }
 }
 

@@ -11,6 +11,8 @@ const vm = require('vm');
 const SENTINEL = Buffer.from('XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n');
 // So long a container must wait for its first request before the launcher uses the time to warm its code.
 const IDLE_MS = 40;
+// So long it waits for a hub's first connection: one that died meanwhile leaves nothing behind.
+const ALONE_MS = 60000;
 const ACTION_FILE = '/tmp/action/action.js';
 const ACTION_DIRECTORY = '/tmp/action';
 const IDENTIFIER = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
@@ -18,6 +20,8 @@ const IDENTIFIER = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
 let handler;
 let initBegun = false;
 let idle;
+// The hub's connections; it keeps one for as long as it lives.
+let connections = 0;
 
 // The environment variables that change with every run. The C library never frees a value that was once set, so they
 // are not set: the action sees them in `process.env`, over those of the process.
@@ -211,7 +215,12 @@ function serve(socket) {
   let need = -1;
   let start = 0;
   let path = '';
+  connections++;
   socket.on('error', () => socket.destroy());
+  socket.on('close', () => {
+    connections--;
+    if (connections === 0) process.exit(0);
+  });
   socket.on('data', async (chunk) => {
     clearTimeout(idle);
     parts.push(chunk);
@@ -248,4 +257,5 @@ function warm() {
 process.on('unhandledRejection', (reason) => console.error(reason));
 net.createServer({ noDelay: false }, serve).listen({ fd: 3 }, () => {
   idle = setTimeout(warm, IDLE_MS);
+  setTimeout(() => connections === 0 && process.exit(0), ALONE_MS).unref();
 });

@@ -23,6 +23,8 @@ SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 HEAD_BYTES_MAX = 65536
 # So long a container must wait for its first request before the launcher uses the time to load modules.
 IDLE_MS = 30
+# So long it waits for a hub's first connection: one that died meanwhile leaves nothing behind.
+ALONE_MS = 60_000
 ACTION_FILE = "main__.py"
 ACTION_DIRECTORY = "/tmp/action"
 
@@ -265,7 +267,9 @@ def serve():
     connections = {}
     cold = True
     while True:
-        events = poll.poll(IDLE_MS if cold and connections else None)
+        events = poll.poll(ALONE_MS if not connections else IDLE_MS if cold else None)
+        if not events and not connections:
+            os._exit(0)
         if not events and cold:
             cold = False
             warm()
@@ -283,6 +287,9 @@ def serve():
             if request is None:
                 poll.unregister(descriptor)
                 connections.pop(descriptor).close()
+                # The hub keeps one for as long as it lives.
+                if not connections:
+                    os._exit(0)
                 continue
             status, body = answer(action, *request)
             connection.sendall(b"HTTP/1.1 %d \r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)

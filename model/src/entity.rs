@@ -267,6 +267,9 @@ pub struct Conditions {
     pub when: Option<String>,
     /// A CEL expression that gives the payload that the action gets.
     pub with: Option<String>,
+    /// How often, and after what, the action is tried again: an object (`rules-engine`'s `retry` says of what).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Json>,
 }
 
 impl Conditions {

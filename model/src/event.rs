@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationId, FeedId, Json, JsonObject, Namespace, QualifiedName, Subject, Timestamp};
+use crate::{
+    ActivationId, FeedId, Json, JsonObject, Namespace, QualifiedName, StatusCode, Subject, Timestamp,
+};
 
 /// By what a redelivered event is recognised: `topic/partition/offset`, a delivery id, an entry's id, a tick's instant.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,7 +97,7 @@ pub enum Invoker {
 /// An accepted demand to run an action once. It is pending, on disk, until its record is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
-    /// The activation's id: the same one over every attempt.
+    /// The id of its activation; a later attempt ([`Retrying`]) has one of its own, which follows from it.
     pub id: ActivationId,
     /// The namespace that it runs for, and whose containers it uses.
     pub namespace: Namespace,
@@ -113,6 +115,50 @@ pub struct Invocation {
     pub transaction: Arc<str>,
     /// How far it has come.
     pub progress: Progress,
+    /// Whether it is tried again when it fails. Not part of its stored form: a store writes it behind that.
+    #[serde(skip)]
+    pub retry: Option<Retrying>,
+}
+
+impl Invocation {
+    /// The id of the present attempt's activation: of the first one the invocation's own (design.md, invariant 4).
+    pub fn attempt_id(&self) -> ActivationId {
+        match self.retry.as_ref().map_or(0, |retry| retry.attempt) {
+            0 => self.id,
+            attempt => self.id.child(format!("attempt {attempt}").as_bytes()),
+        }
+    }
+
+    /// When it may start, where that is not at once.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.retry.as_ref().and_then(|retry| retry.due)
+    }
+}
+
+/// A rule's way of trying again what failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How often it is tried in all.
+    pub attempts: u32,
+    /// The longest wait before the second attempt, in milliseconds; it doubles with each further one.
+    pub backoff_ms: u64,
+    /// The longest of all waits, in milliseconds.
+    pub max_ms: u64,
+    /// The outcomes after which it is tried again.
+    pub on: Vec<StatusCode>,
+}
+
+/// How far the attempts of an invocation have come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retrying {
+    /// As the rule said when it matched: changes of the rule concern later events.
+    pub policy: Retry,
+    /// The present attempt, from 0.
+    pub attempt: u32,
+    /// When it may start; `None` for the first one.
+    pub due: Option<Timestamp>,
+    /// How often the whole was replayed as a dead letter.
+    pub replays: u32,
 }
 
 /// How far an invocation has come; what a restarted hub goes on from (invariant 5).

@@ -4,6 +4,7 @@
 //! I/O, reads a clock or draws a random number; time and identity are passed in through [`Clock`] and [`IdGen`].
 
 mod activation;
+mod dead_letter;
 mod entity;
 mod event;
 mod ids;
@@ -15,10 +16,11 @@ mod time;
 mod version;
 
 pub use activation::{Activation, Origin, Response, StatusCode};
+pub use dead_letter::{DeadContent, DeadLetter};
 pub use entity::{
     Action, Code, Collection, Conditions, Entity, Exec, Limits, Package, PackageRef, Rule, RuleLink, Trigger,
 };
-pub use event::{Event, EventKey, Invocation, Invoker, Progress, RecordPolicy, Source};
+pub use event::{Event, EventKey, Invocation, Invoker, Progress, RecordPolicy, Retry, Retrying, Source};
 pub use ids::{ActivationId, IdGen, ParseIdError, RandomIds, Revision, SeqNum};
 pub use json::{Json, JsonError, JsonObject};
 pub use names::{Name, NameError, Namespace, QualifiedName, Subject};

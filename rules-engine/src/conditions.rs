@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The three conditions of a rule.
+/// What a rule's own language says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Clause {
@@ -14,6 +14,8 @@ pub enum Clause {
     When,
     /// The CEL expression that gives the action's payload.
     With,
+    /// How often, and after what, the action is tried again.
+    Retry,
 }
 
 impl fmt::Display for Clause {
@@ -22,6 +24,7 @@ impl fmt::Display for Clause {
             Self::Pattern => "pattern",
             Self::When => "when",
             Self::With => "with",
+            Self::Retry => "retry",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use triggerfish_model::{
     Activation, ActivationId, Event, Invocation, Invoker, Json, Origin, Parameters, Progress, QualifiedName,
-    RecordPolicy, Response, Source, StatusCode, Trigger,
+    RecordPolicy, Response, Retrying, Source, StatusCode, Trigger,
 };
 
 use crate::conditions::Failure;
@@ -140,6 +140,7 @@ fn invocation(
         accepted: event.received,
         transaction,
         progress: Progress::default(),
+        retry: rule.retry.clone().map(|policy| Retrying { policy, attempt: 0, due: None, replays: 0 }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cel::common::types::CelMap;
-use triggerfish_model::{JsonObject, QualifiedName, Rule};
+use triggerfish_model::{JsonObject, QualifiedName, Retry, Rule};
 
 use crate::conditions::{Clause, ConditionError, Failure};
 use crate::expression::{Expression, output_text};
@@ -24,6 +24,7 @@ pub struct CompiledRule {
     pub(crate) pattern: Option<Pattern>,
     pub(crate) when: Option<Expression>,
     pub(crate) with: Option<Expression>,
+    pub(crate) retry: Option<Retry>,
 }
 
 /// What a rule decides about an event.
@@ -52,6 +53,7 @@ impl CompiledRule {
             pattern: conditions.pattern.as_ref().map(pattern::compile).transpose()?,
             when: expression(Clause::When, &conditions.when)?,
             with: expression(Clause::With, &conditions.with)?,
+            retry: conditions.retry.as_ref().map(crate::retry::parse).transpose()?,
         })
     }
 

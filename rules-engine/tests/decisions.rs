@@ -56,6 +56,7 @@ fn conditions(pattern: Option<&str>, when: Option<&str>, with: Option<&str>) -> 
         pattern: pattern.map(|text| Json::parse(text).unwrap()),
         when: when.map(Into::into),
         with: with.map(Into::into),
+        ..Conditions::default()
     }
 }
 

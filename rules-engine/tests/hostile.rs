@@ -30,11 +30,11 @@ fn rule(conditions: Conditions) -> Rule {
 }
 
 fn compile(when: &str) -> Result<CompiledRule, ConditionError> {
-    CompiledRule::compile(&rule(Conditions { pattern: None, when: Some(when.into()), with: None }))
+    CompiledRule::compile(&rule(Conditions { when: Some(when.into()), ..Conditions::default() }))
 }
 
 fn compile_with(with: &str) -> Result<CompiledRule, ConditionError> {
-    CompiledRule::compile(&rule(Conditions { pattern: None, when: None, with: Some(with.into()) }))
+    CompiledRule::compile(&rule(Conditions { with: Some(with.into()), ..Conditions::default() }))
 }
 
 /// What `rule` decides about `payload`, on a thread with no more stack than a worker's, within the deadline. A stack

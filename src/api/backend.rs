@@ -13,7 +13,7 @@ use triggerfish_model::{
     Activation, ActivationId, Clock, FeedStatus, Json, JsonObject, Namespace, QualifiedName, Rule,
     Subscription,
 };
-use triggerfish_store::{ActivationStore, EntityStore, Identity, StoreError, SubjectStore};
+use triggerfish_store::{ActivationStore, DeadLetterStore, EntityStore, Identity, StoreError, SubjectStore};
 
 use crate::entities::resolve::ResolvedAction;
 
@@ -124,6 +124,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The records.
     fn activations(&self) -> &dyn ActivationStore;
 
+    /// What could not be processed.
+    fn dead_letters(&self) -> &dyn DeadLetterStore;
+
     /// Who may call.
     fn subjects(&self) -> &dyn SubjectStore;
 
@@ -169,6 +172,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A request to a webhook was refused; called once for each.
     fn hook_refused(&self, target: Option<&HookTarget>, error: &HookError);
+
+    /// Replays a dead letter; the activation that it becomes, or `None` where there is no such letter.
+    async fn replay(
+        &self,
+        namespace: &Namespace,
+        letter: ActivationId,
+    ) -> Result<Option<ActivationId>, Refusal>;
 
     /// New records, from now on.
     fn tail(&self) -> broadcast::Receiver<Arc<Activation>>;

@@ -8,7 +8,9 @@ use super::call::Call;
 use super::problem::Problem;
 use super::reply::{Reply, Result};
 use super::tail::Tails;
-use super::{actions, activations, feeds, info, packages, path, render, rules, search, triggers};
+use super::{
+    actions, activations, dead_letters, feeds, info, packages, path, render, rules, search, triggers,
+};
 
 /// Answers a request for `rest`, the path after `/api/v1`.
 pub(super) async fn route(call: Call<'_>, rest: &str, tails: &Tails) -> Result {
@@ -31,6 +33,7 @@ pub(super) async fn route(call: Call<'_>, rest: &str, tails: &Tails) -> Result {
         ["activations", "_tail"] => tails.stream(call, &namespace),
         ["activations", rest @ ..] => activations::route(call, &namespace, rest).await,
         ["limits" | "limits/"] | ["limits", ""] => info::limits(&call, &namespace),
+        ["dead-letters", rest @ ..] => dead_letters::route(call, &namespace, rest).await,
         ["feeds"] | ["feeds", ""] => feeds::list(&call, &namespace).await,
         _ => Err(Problem::no_route()),
     }

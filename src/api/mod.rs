@@ -9,6 +9,7 @@ mod activations;
 mod auth;
 mod call;
 mod collections;
+mod dead_letters;
 mod feeds;
 mod hooks;
 mod info;

@@ -171,6 +171,7 @@ pub(super) fn rule(rule: &Rule, active: Option<bool>) -> Document {
         .with("namespace", &rule.id.path())
         .with_some("pattern", rule.conditions.pattern.as_ref())
         .with("publish", &rule.publish)
+        .with_some("retry", rule.conditions.retry.as_ref())
         .with_some("status", active.map(status).as_ref())
         .with("trigger", &reference(&rule.trigger))
         .with("updated", &rule.updated)

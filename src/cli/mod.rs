@@ -13,6 +13,7 @@ mod output;
 mod payload;
 mod preview;
 mod record;
+mod replay;
 mod search;
 mod tail;
 
@@ -40,6 +41,8 @@ pub enum Command {
     Explain(explain::Explain),
     /// List the feeds with their state
     Feeds(feeds::Feeds),
+    /// List, show, replay or discard what could not be processed
+    Replay(replay::Replay),
 }
 
 /// What every command of a client takes.
@@ -74,6 +77,7 @@ impl Command {
                         Self::Search(search) => search.run().await,
                         Self::Explain(explain) => explain.run().await,
                         Self::Feeds(feeds) => feeds.run().await,
+                        Self::Replay(replay) => replay.run().await,
                     }
                 })
             });

@@ -28,6 +28,7 @@ struct ConditionsInput {
     pattern: Given,
     when: Given,
     with: Given,
+    retry: Given,
 }
 
 /// A rule with its status.
@@ -51,6 +52,7 @@ impl RuleInput {
                 pattern: given("pattern"),
                 when: given("when"),
                 with: given("with"),
+                retry: given("retry"),
             },
             common: fields.common()?,
         })
@@ -73,7 +75,7 @@ impl ConditionsInput {
         let text = |text: &Option<String>| text.as_deref().map(Json::from);
         Ok(Conditions {
             pattern: pick(&self.pattern, "pattern", old.pattern.clone())
-                .map(|value| pattern(&value))
+                .map(|value| object("pattern", &value))
                 .transpose()?,
             when: pick(&self.when, "when", text(&old.when))
                 .map(|value| expression("when", &value))
@@ -81,15 +83,18 @@ impl ConditionsInput {
             with: pick(&self.with, "with", text(&old.with))
                 .map(|value| expression("with", &value))
                 .transpose()?,
+            retry: pick(&self.retry, "retry", old.retry.clone())
+                .map(|value| object("retry", &value))
+                .transpose()?,
         })
     }
 }
 
-/// A pattern is an object; as an annotation it may come as the text of one.
-fn pattern(value: &Json) -> Result<Json, EntityError> {
+/// A pattern or `retry` is an object; as an annotation it may come as the text of one.
+fn object(key: &str, value: &Json) -> Result<Json, EntityError> {
     match value.read::<String>() {
         Ok(text) => Json::parse(&text)
-            .map_err(|error| EntityError::Invalid(format!("the rule's `pattern` is no JSON: {error}"))),
+            .map_err(|error| EntityError::Invalid(format!("the rule's `{key}` is no JSON: {error}"))),
         Err(_) => Ok(value.clone()),
     }
 }

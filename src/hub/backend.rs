@@ -11,7 +11,7 @@ use triggerfish_model::{
     Origin, Parameters, Progress, QualifiedName, Response, Rule, Source, StatusCode, Subscription, Version,
 };
 use triggerfish_rules_engine::{CompiledRule, RuleSet, explain};
-use triggerfish_store::{ActivationStore, EntityStore, Identity, StoreError, SubjectStore};
+use triggerfish_store::{ActivationStore, DeadLetterStore, EntityStore, Identity, StoreError, SubjectStore};
 
 use crate::api::backend::{Backend, FeedCall, Invoke, Invoked, Readiness, Refusal};
 use crate::entities::resolve::ResolvedAction;
@@ -27,6 +27,10 @@ impl Backend for Hub {
 
     fn activations(&self) -> &dyn ActivationStore {
         &*self.activations
+    }
+
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        &*self.dead_letters
     }
 
     fn subjects(&self) -> &dyn SubjectStore {
@@ -59,6 +63,7 @@ impl Backend for Hub {
             accepted: self.clock.now(),
             transaction: invoke.transaction,
             progress: Progress::default(),
+            retry: None,
         };
         let Some(wait) = invoke.wait else {
             self.intake.invoke(invocation).await?;
@@ -70,12 +75,18 @@ impl Backend for Hub {
             self.intake.invoke(invocation).await?;
         }
         let stopped = || Refusal::from(StoreError::Unavailable("the hub is stopping".into()));
-        match (tokio::time::timeout(wait, waiter.record()).await, accepted) {
-            (Ok(record), _) => record.map(Invoked::Finished).ok_or_else(stopped),
-            (Err(_), None) => Ok(Invoked::Accepted(id)),
-            (Err(_), Some(accepted)) => tokio::select! {
+        let waited = tokio::select! {
+            waited = tokio::time::timeout(wait, waiter.record()) => waited.ok(),
+            () = self.runner.stopped() => None,
+        };
+        match (waited, accepted) {
+            (Some(record), _) => record.map(Invoked::Finished).ok_or_else(stopped),
+            (None, None) => Ok(Invoked::Accepted(id)),
+            (None, Some(accepted)) => tokio::select! {
+                biased;
                 record = waiter.record() => record.map(Invoked::Finished).ok_or_else(stopped),
                 Ok(in_log) = accepted => Ok(in_log.map(|()| Invoked::Accepted(id))?),
+                () = self.runner.stopped() => Err(stopped()),
             },
         }
     }
@@ -148,6 +159,14 @@ impl Backend for Hub {
                 (Subscription { params, ..subscription }, status)
             })
             .collect())
+    }
+
+    async fn replay(
+        &self,
+        namespace: &Namespace,
+        letter: ActivationId,
+    ) -> Result<Option<ActivationId>, Refusal> {
+        self.replay_letter(namespace, letter).await
     }
 
     fn hook(&self, trigger: &QualifiedName, path: HookPath) -> Result<HookTarget, HookError> {

@@ -68,7 +68,7 @@ impl Runner {
             () = tokio::time::sleep(LOG_AFTER) => tokio::join!(run, self.put_in_log(invocation, accepted)),
         };
         fail::fail_point!("run::ended");
-        self.complete(place.as_ref(), vec![Arc::new(record)]).await;
+        self.complete(place.as_ref(), vec![Arc::new(record)], None).await;
         place
     }
 

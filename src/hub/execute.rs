@@ -23,7 +23,7 @@ impl Runner {
         pending: &Pending,
         invocation: &Invocation,
     ) -> Option<Vec<Arc<Activation>>> {
-        let account = Account { invocation, id: invocation.id, cause: None };
+        let account = Account { invocation, id: invocation.attempt_id(), cause: None };
         let resolved = match self.resolve(invocation, &invocation.action).await {
             Ok(resolved) => resolved,
             Err(error) => return Some(vec![Arc::new(self.unresolved(&account, &error))]),

@@ -64,7 +64,7 @@ impl Intake {
         };
         let id = event.id;
         let decided = self.decide(&listener, event, RecordPolicy::Matched);
-        self.append(Batch { events: vec![decided], cursor: None }).await?;
+        self.append(Batch { events: vec![decided], ..Batch::default() }).await?;
         Ok(Some(id))
     }
 
@@ -93,7 +93,7 @@ impl Intake {
             })
             .collect();
         let cursor = cursor.map(|cursor| (feed, cursor));
-        self.append(Batch { events, cursor }).await
+        self.append(Batch { events, cursor, ..Batch::default() }).await
     }
 
     /// Accepts an invocation through the API, which is its own event.
@@ -107,14 +107,28 @@ impl Intake {
         Ok(())
     }
 
-    fn decide(&self, listener: &Listener, event: Event, policy: RecordPolicy) -> Decided {
+    /// Puts an invocation in the place of a dead letter; `false` where that is not there any more.
+    pub(super) async fn revive(
+        &self,
+        letter: ActivationId,
+        invocation: Invocation,
+    ) -> Result<bool, StoreError> {
+        let offering = self.runner.begin_offering();
+        let pending = self.log.revive(letter, invocation.clone()).await?;
+        let is_there = pending.is_some();
+        self.runner.offer(pending.map(|pending| (pending, invocation)));
+        drop(offering);
+        Ok(is_there)
+    }
+
+    pub(super) fn decide(&self, listener: &Listener, event: Event, policy: RecordPolicy) -> Decided {
         let Plan { record, invocations, failures, matched } =
             plan(&event, listener.trigger(), &listener.rules, &listener.skipped, policy);
         self.metrics.decided(matched, failures.len());
         Decided { event, record: record.map(Arc::new), invocations }
     }
 
-    async fn append(&self, batch: Batch) -> Result<Taken, StoreError> {
+    pub(super) async fn append(&self, batch: Batch) -> Result<Taken, StoreError> {
         // What the log takes away comes back here for the queues: invocations are small but for their payload, which
         // is shared text.
         let follow_up: Vec<_> =

@@ -3,6 +3,7 @@
 //! [`Hub::open`] brings up everything in order: stores, containers, what a crash left pending, feeds. [`Hub::stop`] takes
 //! it down in the reverse order. A crash at any point in between loses nothing that was acknowledged.
 
+mod attempts;
 mod backend;
 mod catalog;
 mod direct;
@@ -15,6 +16,7 @@ mod packages;
 mod prepare;
 mod queue;
 mod record;
+mod replay;
 mod runner;
 mod sequence;
 mod setup;
@@ -31,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use triggerfish_feeds::Supervisor;
 use triggerfish_invoker::Invoker;
 use triggerfish_model::{Clock, IdGen, RandomIds, SystemClock};
-use triggerfish_store::{ActivationStore, EntityStore, EventLog, FeedStore, SubjectStore};
+use triggerfish_store::{ActivationStore, DeadLetterStore, EntityStore, EventLog, FeedStore, SubjectStore};
 
 use crate::config::Config;
 
@@ -47,6 +49,7 @@ pub struct Hub {
     log: Arc<dyn EventLog>,
     entities: Arc<dyn EntityStore>,
     activations: Arc<dyn ActivationStore>,
+    dead_letters: Arc<dyn DeadLetterStore>,
     subjects: Arc<dyn SubjectStore>,
     feed_store: Arc<dyn FeedStore>,
     intake: Arc<Intake>,
@@ -94,6 +97,7 @@ impl Hub {
             log: store.clone(),
             entities,
             activations: store.clone(),
+            dead_letters: store.clone(),
             subjects: store.clone(),
             feed_store: store,
             intake,

@@ -15,7 +15,8 @@ const NOT_ALLOWED: &str = "Request defines parameters that are not allowed (e.g.
 
 /// Whether `payload` names a parameter of a `final` action that is defined (contract §2.1).
 pub(crate) fn overrides_final(resolved: &ResolvedAction, payload: &Json) -> bool {
-    if !resolved.action().annotations.is_truthy("final") {
+    // Nothing but `true`, unlike other flags (contract-corrections.md, 2.1).
+    if resolved.action().annotations.value("final").is_none_or(|value| value.as_str() != "true") {
         return false;
     }
     let Some(payload) = payload.as_object() else { return false };

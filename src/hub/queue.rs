@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use triggerfish_model::{Invocation, SeqNum};
+use triggerfish_model::{Invocation, SeqNum, Timestamp};
 use triggerfish_store::Pending;
 
 /// Runs of one action that the invoker is asked for at once. More than its containers can be busy with, so that none
@@ -15,6 +15,9 @@ pub(super) const RUNS_MAX: usize = 64;
 const READY_MAX: usize = 256;
 /// Bytes of payload of one action that wait in memory; one invocation may exceed it alone.
 const READY_BYTES_MAX: usize = 4 << 20;
+/// Invocations of one action that wait for the time of their next attempt without holding a run's place, so that what
+/// fails does not hold up what would not. Those beyond it hold their places.
+const PARKED_MAX: usize = 1024;
 /// How many are read from disk at once.
 pub(super) const READ_MAX: usize = 64;
 
@@ -27,7 +30,9 @@ pub(super) struct Queue {
     ready: VecDeque<Item>,
     ready_bytes: usize,
     running: usize,
-    /// Places of all that is ready or running.
+    parked: usize,
+    parked_bytes: usize,
+    /// Places of all that is ready, running or parked.
     known: HashSet<SeqNum>,
     /// Places after this one may be on disk without being known here.
     unseen_after: Option<SeqNum>,
@@ -94,6 +99,37 @@ impl Queue {
         self.next()
     }
 
+    /// Lets an invocation that runs, or was just read, wait for its time elsewhere. `false` where too many do.
+    fn parks(&mut self, item: &Item) -> bool {
+        let fits = self.parked < PARKED_MAX && self.parked_bytes < READY_BYTES_MAX;
+        if fits {
+            self.parked += 1;
+            self.parked_bytes += bytes(item);
+        }
+        fits
+    }
+
+    /// Takes back a run's place for as long as its invocation waits for its time; [`Queue::unpark`] comes then. `false`
+    /// where too many wait like that: it keeps its place.
+    pub(super) fn park(&mut self, item: &Item) -> bool {
+        let parks = self.parks(item);
+        self.running -= usize::from(parks);
+        parks
+    }
+
+    /// Takes an invocation whose time has come.
+    pub(super) fn unpark(&mut self, item: Item) -> Offer {
+        self.parked -= 1;
+        self.parked_bytes -= bytes(&item);
+        if self.running < RUNS_MAX && self.ready.is_empty() {
+            self.running += 1;
+            return Offer::Run(Box::new(item));
+        }
+        self.ready_bytes += bytes(&item);
+        self.ready.push_back(item);
+        Offer::Waits
+    }
+
     /// The next one to run, where there is room to run it.
     pub(super) fn next(&mut self) -> Option<Item> {
         if self.running >= RUNS_MAX {
@@ -116,19 +152,27 @@ impl Queue {
         Some(after)
     }
 
-    /// Takes what a read found.
-    pub(super) fn read(&mut self, found: Vec<Item>) {
+    /// Takes what a read found. Answers those whose time has not come: each is to be given to [`Queue::unpark`] then.
+    pub(super) fn read(&mut self, found: Vec<Item>, now: Timestamp) -> Vec<Item> {
+        let mut parked = Vec::new();
         let finished = self.reading.take().unwrap_or_default();
         let full = found.len() >= READ_MAX;
         let last = found.last().map(|(pending, _)| pending.seq);
         for item in found {
-            if !self.known.contains(&item.0.seq) && !finished.contains(&item.0.seq) {
+            if self.known.contains(&item.0.seq) || finished.contains(&item.0.seq) {
+                continue;
+            }
+            if item.1.due().is_some_and(|due| due > now) && self.parks(&item) {
+                self.known.insert(item.0.seq);
+                parked.push(item);
+            } else {
                 self.keep(item);
             }
         }
         if let (true, Some(last)) = (full, last) {
             self.unseen_after = Some(self.unseen_after.map_or(last, |after| after.min(last)));
         }
+        parked
     }
 
     /// Whether nothing is known or suspected, so that the queue can be forgotten.

@@ -14,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerfish_invoker::Invoker;
 use triggerfish_model::{
-    Activation, Clock, Invocation, Progress, QualifiedName, Response, SeqNum, StatusCode,
+    Activation, Clock, DeadLetter, Invocation, Progress, QualifiedName, Response, SeqNum, StatusCode,
 };
 use triggerfish_rules_engine::retry::Backoff;
-use triggerfish_store::{ActivationStore, EntityStore, EventLog, Haste, Pending, StoreError, SubjectStore};
+use triggerfish_store::{
+    ActivationStore, Completion, EntityStore, EventLog, Haste, Pending, StoreError, SubjectStore,
+};
 
+use super::attempts;
 use super::metrics::Metrics;
 use super::offers::{Offering, Offers};
 use super::queue::{Item, Offer, Queue, READ_MAX};
@@ -54,6 +57,8 @@ pub(super) struct Runner {
     stopping: CancellationToken,
     /// Runs that still go on are given up: what they end with is not written, and they start again after the restart.
     abandoned: CancellationToken,
+    /// Nothing runs any more.
+    stopped: CancellationToken,
 }
 
 impl Runner {
@@ -67,6 +72,7 @@ impl Runner {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             abandoned: CancellationToken::new(),
+            stopped: CancellationToken::new(),
         })
     }
 
@@ -129,11 +135,17 @@ impl Runner {
                 "runs go on after the restart: they did not end in time"
             );
         }
+        self.stopped.cancel();
     }
 
     /// Whether nothing new is started any more.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Waits until nothing runs any more: what has no record yet gets it after the restart.
+    pub(super) async fn stopped(&self) {
+        self.stopped.cancelled().await;
     }
 
     /// Asks the queue of an action, which is made where there is none.
@@ -153,12 +165,25 @@ impl Runner {
     /// Runs an invocation, and what follows it in its queue.
     pub(super) async fn work(self: &Arc<Self>, mut next: Option<Item>) {
         while let Some((pending, invocation)) = next {
-            if self.is_stopping() {
+            if !self.is_due(&invocation).await {
                 return;
             }
-            self.run(&pending, invocation).await;
-            next = self.after(&pending.action, Some(pending.seq));
+            next = match self.run(&pending, invocation).await {
+                None => self.after(&pending.action, Some(pending.seq)),
+                Some(again) => self.park((pending, again)),
+            };
         }
+    }
+
+    /// Waits for the time of an invocation's present attempt; `false` where the hub stops before.
+    pub(super) async fn is_due(&self, invocation: &Invocation) -> bool {
+        if let Some(due) = invocation.due() {
+            tokio::select! {
+                () = tokio::time::sleep(due.since(self.parts.clock.now())) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+        !self.is_stopping()
     }
 
     /// What to run after a run ended, which was at `seq` of the log if it was in it.
@@ -180,7 +205,7 @@ impl Runner {
     }
 
     /// Reads more of an action's invocations from disk, where the queue wants some.
-    fn read_more(self: &Arc<Self>, action: &QualifiedName) {
+    pub(super) fn read_more(self: &Arc<Self>, action: &QualifiedName) {
         let Some(after) = self.queues.lock().get_mut(action).and_then(Queue::begin_read) else { return };
         let (runner, action) = (self.clone(), action.clone());
         self.tasks.spawn(async move {
@@ -198,65 +223,65 @@ impl Runner {
             };
             runner.offers.settled().await;
             let mut to_run = Vec::new();
-            {
+            let parked = {
                 let mut queues = runner.queues.lock();
                 let Some(queue) = queues.get_mut(&action) else { return };
-                queue.read(found);
+                let parked = queue.read(found, runner.parts.clock.now());
                 while let Some(item) = queue.next() {
                     to_run.push(item);
                 }
                 if queue.is_idle() {
                     queues.remove(&action);
                 }
-            }
+                parked
+            };
             for item in to_run {
                 runner.spawn(item);
+            }
+            for item in parked {
+                runner.wait_for_turn(item);
             }
             runner.read_more(&action);
         });
     }
 
-    async fn run(self: &Arc<Self>, pending: &Pending, invocation: Invocation) {
+    /// Runs an attempt of an invocation; the invocation where there is to be another one.
+    async fn run(self: &Arc<Self>, pending: &Pending, invocation: Invocation) -> Option<Invocation> {
         fail::fail_point!("run::before_start");
         let interrupted = invocation.progress.interrupted;
         if interrupted >= INTERRUPTIONS_MAX {
-            let account = Account { invocation: &invocation, id: invocation.id, cause: None };
+            let account = Account { invocation: &invocation, id: invocation.attempt_id(), cause: None };
             let text = format!(
                 "The run was interrupted {interrupted} times by a crash of the hub and is not started again."
             );
-            let response = Response::error(StatusCode::SystemError, text);
+            let response = Response::error(StatusCode::SystemError, text.clone());
             let record = record::of_failure(&account, None, response, self.parts.clock.now());
-            self.complete(Some(pending), vec![Arc::new(record)]).await;
-            return;
+            let dead_letter = attempts::dead_letter(&invocation, text, self.parts.clock.now());
+            self.complete(Some(pending), vec![Arc::new(record)], dead_letter).await;
+            return None;
         }
-        if let Some(records) = self.execute(pending, &invocation).await {
-            fail::fail_point!("run::ended");
-            self.complete(Some(pending), records).await;
-        }
+        let records = self.execute(pending, &invocation).await?;
+        fail::fail_point!("run::ended");
+        self.conclude(pending, invocation, records).await
     }
 
-    /// Writes the last records of an invocation, which ends its `pending` row where it has one, and then tells of them.
-    pub(super) async fn complete(&self, pending: Option<&Pending>, records: Vec<Arc<Activation>>) {
-        if self.abandoned.is_cancelled() {
-            return;
-        }
-        let mut failures = 0;
+    /// Writes what ends an invocation, and its `pending` row where it has one, and then tells of its records.
+    pub(super) async fn complete(
+        &self,
+        pending: Option<&Pending>,
+        records: Vec<Arc<Activation>>,
+        dead_letter: Option<DeadLetter>,
+    ) {
         let awaited = records.iter().any(|record| self.waiters.is_awaited(record.id));
         let haste = if awaited { Haste::Now } else { Haste::Gathered };
-        let write = async || match pending {
-            Some(pending) => self.parts.log.complete(pending, records.clone(), haste).await,
-            None => self.parts.activations.put(records.clone()).await,
+        let completion = Completion { records: records.clone(), dead_letter, haste };
+        let write = || match pending {
+            Some(pending) => self.parts.log.complete(pending, completion.clone()),
+            None => self.parts.activations.put(records.clone()),
         };
-        while let Err(error) = write().await {
-            let ids: Vec<_> = records.iter().map(|record| record.id.to_string()).collect();
-            tracing::error!(?ids, %error, "a completion cannot be written; trying again");
-            if !self.pause(&mut failures).await {
-                return;
-            }
-        }
-        fail::fail_point!("run::completed");
-        for record in &records {
-            self.announce(record);
+        if self.durably("a completion", write).await {
+            fail::fail_point!("run::completed");
+            self.announce_all(&records);
         }
     }
 
@@ -267,21 +292,38 @@ impl Runner {
         progress: Progress,
         records: Vec<Arc<Activation>>,
     ) -> bool {
-        if self.abandoned.is_cancelled() {
-            return false;
+        let write = || self.parts.log.advance(pending, progress.clone(), records.clone());
+        let written = self.durably("a step", write).await;
+        if written {
+            fail::fail_point!("run::advanced");
+            self.announce_all(&records);
         }
+        written
+    }
+
+    /// Tells the world of durable records.
+    pub(super) fn announce_all(&self, records: &[Arc<Activation>]) {
+        for record in records {
+            self.announce(record);
+        }
+    }
+
+    /// Writes until it is written; `false` where the hub stops before.
+    pub(super) async fn durably<F>(&self, what: &str, write: impl Fn() -> F + Send) -> bool
+    where
+        F: Future<Output = Result<(), StoreError>> + Send,
+    {
         let mut failures = 0;
-        while let Err(error) = self.parts.log.advance(pending, progress.clone(), records.clone()).await {
-            tracing::error!(action = %pending.action, %error, "a step cannot be written; trying again");
+        loop {
+            if self.abandoned.is_cancelled() {
+                return false;
+            }
+            let Err(error) = write().await else { return true };
+            tracing::error!(%error, "{what} cannot be written; trying again");
             if !self.pause(&mut failures).await {
                 return false;
             }
         }
-        fail::fail_point!("run::advanced");
-        for record in &records {
-            self.announce(record);
-        }
-        true
     }
 
     /// Waits before another try; `false` where the hub stops instead.

@@ -31,7 +31,7 @@ impl Runner {
             let sequence = sequence_of(resolved)
                 .unwrap_or_else(|| unreachable!("the caller looked at the action's kind"));
             Machine::start(
-                invocation.id,
+                invocation.attempt_id(),
                 sequence,
                 invocation.payload.clone(),
                 invocation.accepted,

@@ -45,6 +45,8 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Arc<Embedded>>
         disk_reserve_bytes: config.events.disk_reserve_mb << 20,
         records_age: hours(config.records.keep_hours),
         records_bytes_max: config.records.keep_bytes,
+        dead_letters_age: hours(config.dead_letters.keep_hours),
+        dead_letters_bytes_max: config.dead_letters.keep_bytes,
     };
     let dir = config.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || Embedded::open(&dir, options))
@@ -102,14 +104,21 @@ pub(super) fn supervisor(
 /// Makes the keys that this start needs: the development ones, or on a first start one that is printed once.
 pub(super) async fn subjects(store: &dyn SubjectStore, config: &Config, dev: bool) -> anyhow::Result<()> {
     let known = DEV_KEY.split_once(':').unwrap_or_default();
+    let has_dev_key = store.authenticate(known.0, known.1).await?.is_some();
     if dev {
+        if !has_dev_key && !store.identities().await?.is_empty() {
+            bail!(
+                "this data directory was made without --dev, which would open it to whoever knows the public key: start \
+                 without --dev, or with another --data-dir"
+            );
+        }
         put(store, &NamespaceKey { name: DEV_NAMESPACE.into(), key: DEV_KEY.into() }).await?;
         for namespace in &config.namespaces {
             put(store, namespace).await?;
         }
         return Ok(());
     }
-    if store.authenticate(known.0, known.1).await?.is_some() {
+    if has_dev_key {
         bail!(
             "this data directory was made with --dev, so it has a publicly known key: start with --dev again, or with \
              another --data-dir"

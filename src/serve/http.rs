@@ -23,11 +23,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(70);
 /// The largest head of a request. The URI's own limit (8 kB, contract §1.1) is the API's; the read buffer bounds both,
 /// and hyper asks for at least 8 kB.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// How long open requests may go on once the hub stops.
+/// How long what is still open may go on once the hub has stopped: the answers to those who waited are on their way.
 const DRAIN: Duration = Duration::from_millis(1500);
 
-/// Serves `router` until `stopping`, and then lets open requests end.
-pub(super) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+/// Serves `router` until `stopping`, and then lets open requests end, until a moment after the hub has `stopped`.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopping: CancellationToken,
+    stopped: CancellationToken,
+) {
     let places = Connections::new(CONNECTIONS_MAX);
     let connections = TaskTracker::new();
     loop {
@@ -49,12 +54,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stopping: Cance
         };
         // Only latency is lost where this fails.
         let _ = stream.set_nodelay(true);
-        let (end, holds) = (place.connection.end.clone(), place.clone());
+        let (end, stopped, holds) = (place.connection.end.clone(), stopped.clone(), place.clone());
         let router = TowerToHyperService::new(router.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (answering, busy) = (router.call(request), place.busy());
             async move { answering.await.map(|answer| busy.until_sent(answer)) }
         });
+        let stopping = stopping.clone();
         connections.spawn(async move {
             let _holds = holds;
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -66,7 +72,17 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stopping: Cance
                 _ = &mut connection => {}
                 () = end.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    let _ = tokio::time::timeout(DRAIN, connection).await;
+                    let cut = async {
+                        // Where it ends to make room for another one, its client owes the rest of a request.
+                        if stopping.is_cancelled() {
+                            stopped.cancelled().await;
+                        }
+                        tokio::time::sleep(DRAIN).await;
+                    };
+                    tokio::select! {
+                        _ = connection => {}
+                        () = cut => {}
+                    }
                 }
             }
         });

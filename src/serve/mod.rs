@@ -77,16 +77,18 @@ async fn serve(config: Config, address: SocketAddr, dev: bool) -> anyhow::Result
         format!("cannot listen on {address}: is another hub running there? `--listen` takes another address")
     })?;
     let address = listener.local_addr().context("the listening address")?;
-    let stopping = CancellationToken::new();
+    let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
     let hub = Hub::open(&config, address, dev).await?;
     // The readers of this line (people and scripts) wait for it: everything answers from here on.
     tracing::info!(%address, data_dir = %config.data_dir.display(), "the hub is ready");
-    let server = tokio::spawn(http::serve(listener, crate::api::router(hub.clone()), stopping.clone()));
+    let router = crate::api::router(hub.clone());
+    let server = tokio::spawn(http::serve(listener, router, stopping.clone(), stopped.clone()));
     signals::asked_to_stop().await?;
     tracing::info!("stopping: no new work is taken; running work has {} s", config.shutdown_seconds);
     hub.stop_intake().await;
     stopping.cancel();
     hub.stop(config.shutdown_deadline()).await;
+    stopped.cancel();
     if tokio::time::timeout(std::time::Duration::from_secs(2), server).await.is_err() {
         tracing::warn!("connections were cut: they did not end in time");
     }

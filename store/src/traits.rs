@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use triggerfish_model::{
-    Activation, ActivationId, Collection, Entity, Event, EventKey, FeedId, Invocation, Json, Name, Namespace,
-    Progress, QualifiedName, Revision, SeqNum, Subject, Subscription, Timestamp,
+    Activation, ActivationId, Collection, DeadLetter, Entity, Event, EventKey, FeedId, Invocation, Json,
+    Name, Namespace, Progress, QualifiedName, Retrying, Revision, SeqNum, Subject, Subscription, Timestamp,
 };
 
 /// What a store can answer instead of a result.
@@ -77,6 +77,10 @@ pub struct Batch {
     pub events: Vec<Decided>,
     /// Where the feed goes on after them, for a feed's batch (invariant 3). A batch may be a cursor alone.
     pub cursor: Option<(FeedId, Json)>,
+    /// What the feed could make no events of (invariant 8).
+    pub dead_letters: Vec<DeadLetter>,
+    /// A dead letter that the events stand for: it is taken out, or, where it is not there any more, nothing is written.
+    pub revived: Option<(Namespace, ActivationId)>,
 }
 
 /// What became of one event of a [`Batch`].
@@ -109,6 +113,17 @@ pub enum Haste {
     Now,
     /// It may wait some milliseconds for others, to share their sync.
     Gathered,
+}
+
+/// What ends an invocation.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// Its last records.
+    pub records: Vec<Arc<Activation>>,
+    /// What is kept of it, where it failed as often as it may.
+    pub dead_letter: Option<DeadLetter>,
+    /// Whether somebody waits for it.
+    pub haste: Haste,
 }
 
 /// How full the log is.
@@ -154,8 +169,16 @@ pub trait EventLog: Send + Sync + 'static {
         records: Vec<Arc<Activation>>,
     ) -> Result<()>;
 
-    /// Writes the invocation's last records and takes it off the pending ones, in one atomic step.
-    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>, haste: Haste) -> Result<()>;
+    /// Writes the records of an attempt that failed, with when the next one may start.
+    async fn retry(&self, pending: &Pending, retrying: Retrying, records: Vec<Arc<Activation>>)
+    -> Result<()>;
+
+    /// Writes what ends an invocation and takes it off the pending ones, in one atomic step.
+    async fn complete(&self, pending: &Pending, completion: Completion) -> Result<()>;
+
+    /// Takes a dead letter out and puts an invocation in its place, in one atomic step; `None` where it is not there any
+    /// more: somebody else was quicker.
+    async fn revive(&self, letter: ActivationId, invocation: Invocation) -> Result<Option<Pending>>;
 
     /// Pending invocations of one action after a place, in order, at most `limit`. `started` of a stored invocation
     /// counts as an interruption only when read by a hub that did not start it.
@@ -191,6 +214,34 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// How full the log is.
     async fn status(&self) -> Result<LogStatus>;
+}
+
+// ---- dead letters
+
+/// Which dead letters.
+#[derive(Clone, Debug)]
+pub struct DeadLetterQuery {
+    /// Whose.
+    pub namespace: Namespace,
+    /// Of this trigger or action alone.
+    pub of: Option<QualifiedName>,
+    /// How many to leave out first.
+    pub skip: usize,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// What could not be processed. The event log writes them, with what they are part of.
+#[async_trait]
+pub trait DeadLetterStore: Send + Sync + 'static {
+    /// Dead letters, latest first.
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>>;
+
+    /// One dead letter.
+    async fn dead_letter(&self, namespace: &Namespace, id: ActivationId) -> Result<Option<DeadLetter>>;
+
+    /// Takes a dead letter out for good; whether it was there.
+    async fn discard(&self, namespace: &Namespace, id: ActivationId) -> Result<bool>;
 }
 
 // ---- entities

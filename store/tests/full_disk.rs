@@ -16,7 +16,7 @@ use triggerfish_model::{
     Timestamp,
 };
 use triggerfish_store::embedded::{Embedded, Options};
-use triggerfish_store::{Appended, Batch, Decided, EventLog, Haste, Pending, StoreError};
+use triggerfish_store::{Appended, Batch, Completion, Decided, EventLog, Haste, Pending, StoreError};
 
 const FEED: FeedId = FeedId(ActivationId::from_bytes([9; 16]));
 const MB: u64 = 1 << 20;
@@ -36,6 +36,7 @@ fn invocation(n: u32, payload: &Json) -> Invocation {
         accepted: Timestamp::from_millis(0),
         transaction: "t".into(),
         progress: Progress::default(),
+        retry: None,
     }
 }
 
@@ -60,7 +61,7 @@ fn batch(n: u32, bytes: usize) -> Batch {
         received: Timestamp::from_millis(0),
     };
     let events = vec![Decided { event, record: None, invocations: vec![invocation(n, &payload)] }];
-    Batch { events, cursor: Some((FEED, Json::parse(n.to_string()).unwrap())) }
+    Batch { events, cursor: Some((FEED, Json::parse(n.to_string()).unwrap())), ..Batch::default() }
 }
 
 async fn pending(store: &Embedded) -> Vec<Pending> {
@@ -110,7 +111,10 @@ async fn below_the_reserve_new_work_is_refused_and_accepted_work_is_completed() 
     assert!(matches!(store.invoke(invocation(50, &payload)).await, Err(StoreError::DiskFull { .. })));
     assert_eq!(store.cursor(FEED).await.unwrap(), Some(Json::parse("49").unwrap()), "the cursor stays");
     for place in &accepted {
-        store.complete(place, vec![], Haste::Now).await.unwrap();
+        store
+            .complete(place, Completion { records: vec![], dead_letter: None, haste: Haste::Now })
+            .await
+            .unwrap();
     }
     assert_eq!(store.status().await.unwrap().pending, 0);
     disk.make_room();

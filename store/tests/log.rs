@@ -11,11 +11,15 @@ use triggerfish_model::{
 };
 use triggerfish_store::embedded::{Embedded, OpenError, Options};
 use triggerfish_store::{
-    ActivationQuery, ActivationStore, Appended, Batch, Decided, EventLog, FeedStore, Haste, Identity,
-    StoreError, SubjectStore,
+    ActivationQuery, ActivationStore, Appended, Batch, Completion, Decided, EventLog, FeedStore, Haste,
+    Identity, StoreError, SubjectStore,
 };
 
 const FEED: FeedId = FeedId(ActivationId::from_bytes([9; 16]));
+
+fn completion(records: Vec<Arc<Activation>>) -> Completion {
+    Completion { records, dead_letter: None, haste: Haste::Now }
+}
 
 fn open(directory: &Path) -> Embedded {
     Embedded::open(directory, Options { disk_reserve_bytes: 0, namespace_events: 100, ..Options::default() })
@@ -33,6 +37,7 @@ fn invocation(n: u32) -> Invocation {
         accepted: Timestamp::from_millis(i64::from(n)),
         transaction: "t".into(),
         progress: Progress::default(),
+        retry: None,
     }
 }
 
@@ -72,7 +77,11 @@ async fn events_cursor_and_pending_work_survive_and_repeated_keys_are_dropped() 
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let cursor = Json::parse("{\"at\":2}").unwrap();
-    let batch = Batch { events: vec![event(1), event(2), event(1)], cursor: Some((FEED, cursor.clone())) };
+    let batch = Batch {
+        events: vec![event(1), event(2), event(1)],
+        cursor: Some((FEED, cursor.clone())),
+        ..Batch::default()
+    };
     let appended = store.append(batch).await.unwrap();
     assert!(matches!(
         appended.as_slice(),
@@ -82,7 +91,8 @@ async fn events_cursor_and_pending_work_survive_and_repeated_keys_are_dropped() 
 
     let store = open(directory.path());
     assert_eq!(store.cursor(FEED).await.unwrap(), Some(cursor));
-    let again = store.append(Batch { events: vec![event(2)], cursor: None }).await.unwrap();
+    let again =
+        store.append(Batch { events: vec![event(2)], cursor: None, ..Batch::default() }).await.unwrap();
     assert_eq!(again, [Appended::Duplicate]);
     let action = "guest/a".parse().unwrap();
     let pending = store.pending(&action, None, 10).await.unwrap();
@@ -91,8 +101,8 @@ async fn events_cursor_and_pending_work_survive_and_repeated_keys_are_dropped() 
 
     for (place, invocation) in &pending {
         let n = if invocation.id == pending[0].1.id { 1 } else { 2 };
-        store.complete(place, vec![record(n, "guest/a")], Haste::Now).await.unwrap();
-        store.complete(place, vec![record(n, "guest/a")], Haste::Now).await.unwrap();
+        store.complete(place, completion(vec![record(n, "guest/a")])).await.unwrap();
+        store.complete(place, completion(vec![record(n, "guest/a")])).await.unwrap();
     }
     assert!(store.pending(&action, None, 10).await.unwrap().is_empty());
     assert_eq!(store.status().await.unwrap().pending, 0);
@@ -160,7 +170,7 @@ async fn a_namespace_has_a_share_of_the_log() {
     let refused = store.invoke(invocation(100)).await.unwrap_err();
     assert!(matches!(refused, StoreError::OverShare { pending: 100, share: 100, .. }), "{refused}");
     let (place, _) = store.pending(&"guest/a".parse().unwrap(), None, 1).await.unwrap().remove(0);
-    store.complete(&place, vec![], Haste::Now).await.unwrap();
+    store.complete(&place, completion(vec![])).await.unwrap();
     store.invoke(invocation(100)).await.unwrap();
 }
 
@@ -229,7 +239,7 @@ async fn a_record_never_changes_once_it_is_written() {
     ActivationStore::put(&store, vec![first.clone(), second.clone()]).await.unwrap();
     ActivationStore::put(&store, vec![second.clone()]).await.unwrap();
     let place = store.invoke(invocation(1)).await.unwrap();
-    store.complete(&place, vec![second], Haste::Now).await.unwrap();
+    store.complete(&place, completion(vec![second])).await.unwrap();
     let guest = "guest".parse().unwrap();
     assert_eq!(*store.get(&guest, first.id).await.unwrap().unwrap(), *first);
     drop(store);

@@ -126,10 +126,8 @@ async fn each_delivery_has_one_activation_whatever_moment_the_hub_dies_at() {
 
     let per_life = DELIVERIES / (STEPS.len() + KILLS + 1);
     for (step, pass) in STEPS {
-        let dying = start.clone().env("FAILPOINT_CRASH_AT", &format!("{step}={pass}"));
         sender.allow(per_life);
-        // It may die before it is ready, of what it has to catch up with.
-        let Ok(mut hub) = dying.start(directory.path()) else { continue };
+        let Some(mut hub) = start.start_to_die(step, pass, directory.path()) else { continue };
         eventually(&format!("the hub dies at {step}"), async || hub.died().then_some(())).await;
     }
     let mut under_load = 0;

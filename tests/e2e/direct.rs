@@ -40,8 +40,9 @@ async fn whatever_moment_the_hub_dies_at_each_answer_has_its_record() {
     let directory = tempfile::tempdir().unwrap();
     let mut answered = Vec::new();
     for (step, pass) in STEPS {
-        let start = Start::default().env("FAILPOINT_CRASH_AT", &format!("{step}={pass}"));
-        let mut hub = start.start(directory.path()).unwrap_or_else(|log| panic!("{step}: {log}"));
+        let start = Start::default();
+        let mut hub =
+            start.start_to_die(step, pass, directory.path()).expect("nothing is left to catch up with");
         let client = hub.client();
         client.put_action("echo", "nodejs:20", "function main(a) { return a; }").await;
         let ids = invoke_until_it_dies(&client).await;

@@ -16,6 +16,7 @@ mod github;
 mod hooks;
 mod polled;
 mod readings;
+mod retry;
 mod rights;
 mod search;
 mod senders;

@@ -76,13 +76,29 @@ impl Start {
         });
         match is_ready.recv_timeout(START) {
             Ok(address) => Ok(Hub { child, address, log }),
-            Err(_) => {
-                // It may be dead already.
-                let _ = child.kill();
-                let status = child.wait().expect("the child is ours");
+            Err(error) => {
+                // It has closed its log: it is dead, or about to be.
+                let why = if error == mpsc::RecvTimeoutError::Timeout {
+                    child.kill().expect("the child is ours");
+                    "it was not within its time, and was killed".to_owned()
+                } else {
+                    format!("it ended by itself: {}", child.wait().expect("the child is ours"))
+                };
+                // Where it was killed above, this is its end.
+                let _ = child.wait();
                 let log = log.lock().unwrap().join("\n");
-                Err(format!("the hub is not ready ({status}):\n{log}"))
+                Err(format!("the hub is not ready ({why}):\n{log}"))
             }
+        }
+    }
+
+    /// Starts a hub that kills itself at the `pass`-th pass of the failpoint `step`. `None` where it did so before it was
+    /// ready, of what it had to catch up with.
+    pub fn start_to_die(&self, step: &str, pass: u32, data_dir: &Path) -> Option<Hub> {
+        match self.clone().env("FAILPOINT_CRASH_AT", &format!("{step}={pass}")).start(data_dir) {
+            Ok(hub) => Some(hub),
+            Err(log) if log.contains("it ended by itself: signal: 9") => None,
+            Err(log) => panic!("{step}: {log}"),
         }
     }
 }

@@ -103,9 +103,11 @@ impl FeedProvider for Alarm {
         payload(params.trigger_payload.as_ref())?;
         params.strict()?;
         let first = times.after(bounds.start.map_or(now, |start| start.max(now)));
-        if let (Some(first), Some(stop)) = (first, bounds.stop)
-            && first > stop
-        {
+        let Some(first) = first else {
+            let pattern = params.cron.as_deref().unwrap_or_default();
+            return Err(ParamError(format!("cron pattern '{pattern}' is not valid: no such day ever comes")));
+        };
+        if bounds.stop.is_some_and(|stop| first > stop) {
             return Err(ParamError("the first scheduled trigger fire is not until after the stop date".into()));
         }
         Ok(())

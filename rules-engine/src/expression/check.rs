@@ -405,5 +405,32 @@ pub(super) fn text_of(tree: &IdedExpr, places: &SourceInfo, source: &str) -> Str
             Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
         }
     }
-    source.chars().skip(from).take((to + 1).saturating_sub(from)).collect()
+    let chars: Vec<char> = source.chars().collect();
+    let end = whole_end(&chars, from, to);
+    chars.get(from..end).unwrap_or_default().iter().collect()
+}
+
+/// Where the text from `from` ends whose last known token is at `to`: behind a member's name and a closing bracket, whose
+/// places the tree does not know.
+fn whole_end(chars: &[char], from: usize, to: usize) -> usize {
+    let is_word = |at: usize| chars.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_');
+    let mut end = (to + 1).min(chars.len());
+    if chars.get(to) == Some(&'.') || is_word(to) {
+        while is_word(end) {
+            end += 1;
+        }
+    }
+    let (mut depth, mut quote, mut at) = (0_usize, None, from);
+    while at < chars.len() && (at < end || depth > 0) {
+        match (chars.get(at).copied().unwrap_or_default(), quote) {
+            ('\\', Some(_)) => at += 1,
+            (c, Some(open)) => quote = (c != open).then_some(open),
+            (c @ ('"' | '\''), None) => quote = Some(c),
+            ('(' | '[' | '{', None) => depth += 1,
+            (')' | ']' | '}', None) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    at.clamp(end, chars.len())
 }

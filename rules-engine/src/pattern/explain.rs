@@ -67,7 +67,8 @@ fn visit(
     Ok(all)
 }
 
-/// The alternative of an `$or` that matches is told alone; where none does, all are.
+/// The alternative of an `$or` that matches is told alone; where none does, all are, first the one that failed by least: it
+/// is what its author meant.
 fn visit_any(
     group: &[Pattern],
     node: Option<&Node<'_>>,
@@ -80,9 +81,14 @@ fn visit_any(
             return visit(pattern, node, path, fuel, checks);
         }
     }
+    let mut told = Vec::with_capacity(group.len());
     for pattern in group {
-        visit(pattern, node, path, fuel, checks)?;
+        let mut own = Vec::new();
+        visit(pattern, node, path, fuel, &mut own)?;
+        told.push(own);
     }
+    told.sort_by_key(|own| own.iter().filter(|check| !check.holds).count());
+    checks.extend(told.into_iter().flatten());
     Ok(false)
 }
 

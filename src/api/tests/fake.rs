@@ -11,12 +11,13 @@ use triggerfish_feeds::hook::{
     HookAnswer, HookDocument, HookError, HookMethod, HookPath, HookReason, HookRequest, HookTaken, HookTarget,
 };
 use triggerfish_model::{
-    Activation, ActivationId, Clock, Entity, FeedStatus, Json, JsonObject, Namespace, Origin, Parameters,
-    QualifiedName, Response, Revision, Rule, StatusCode, Subscription, SystemClock, Version,
+    Activation, ActivationId, Clock, DeadLetter, Entity, FeedStatus, Json, JsonObject, Namespace, Origin,
+    Parameters, QualifiedName, Response, Revision, Rule, StatusCode, Subscription, SystemClock, Version,
 };
 use triggerfish_store::{
-    ActivationQuery, ActivationStore, Change, EntityQuery, EntityStore, Identity, Precondition, RecordFilter,
-    Result, SearchPage, SearchQuery, StoreError, SubjectStore, Versioned,
+    ActivationQuery, ActivationStore, Change, DeadLetterQuery, DeadLetterStore, EntityQuery, EntityStore,
+    Identity, Precondition, RecordFilter, Result, SearchPage, SearchQuery, StoreError, SubjectStore,
+    Versioned,
 };
 
 use crate::api::backend::{Backend, FeedCall, Invoke, Invoked, Readiness, Refusal};
@@ -155,6 +156,22 @@ impl RecordFilter for All {
     }
 }
 
+/// There are none.
+#[async_trait]
+impl DeadLetterStore for Fake {
+    async fn dead_letters(&self, _query: &DeadLetterQuery) -> Result<Vec<DeadLetter>> {
+        Ok(Vec::new())
+    }
+
+    async fn dead_letter(&self, _namespace: &Namespace, _id: ActivationId) -> Result<Option<DeadLetter>> {
+        Ok(None)
+    }
+
+    async fn discard(&self, _namespace: &Namespace, _id: ActivationId) -> Result<bool> {
+        Ok(false)
+    }
+}
+
 #[async_trait]
 impl ActivationStore for Fake {
     async fn put(&self, records: Vec<Arc<Activation>>) -> Result<()> {
@@ -227,6 +244,10 @@ impl Backend for Fake {
         self
     }
 
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        self
+    }
+
     fn subjects(&self) -> &dyn SubjectStore {
         self
     }
@@ -278,6 +299,14 @@ impl Backend for Fake {
         _: &Namespace,
     ) -> std::result::Result<Vec<(Subscription, Option<FeedStatus>)>, Refusal> {
         Ok(Vec::new())
+    }
+
+    async fn replay(
+        &self,
+        _namespace: &Namespace,
+        _letter: ActivationId,
+    ) -> std::result::Result<Option<ActivationId>, Refusal> {
+        Ok(None)
     }
 
     fn hook(&self, trigger: &QualifiedName, _: HookPath) -> std::result::Result<HookTarget, HookError> {

@@ -147,7 +147,12 @@ fn conditions(wanted: &Wanted) -> Result<(), Fault> {
         id: wanted.id.clone(),
         trigger: wanted.id.clone(),
         action: wanted.id.clone(),
-        conditions: Conditions { pattern: pattern.clone(), when: text("when"), with: text("with") },
+        conditions: Conditions {
+            pattern: pattern.clone(),
+            when: text("when"),
+            with: text("with"),
+            retry: given("retry").map(Json::from_value),
+        },
         annotations: Parameters::new(),
         publish: false,
         version: Version::default(),

@@ -57,7 +57,7 @@ pub(super) fn same(wanted: &Wanted, stored: &Value, inherited: Option<&Value>) -
             Kind::Rule => {
                 let given = |of: Option<&Value>| of.filter(|value| !value.is_null()).cloned();
                 let condition = |key: &str| given(document.get(key)) == given(stored.get(key));
-                ["pattern", "when", "with"].iter().all(|key| condition(key))
+                ["pattern", "when", "with", "retry"].iter().all(|key| condition(key))
                     && same_pairs(document, stored, "annotations")
                     && ["trigger", "action"]
                         .iter()

@@ -222,16 +222,19 @@ fn trigger(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Option<Wanted> {
 
 fn rule(reader: &mut Reader<'_>, key: &Key, node: &Node, package: Option<&Name>) -> Option<Wanted> {
     let what = format!("the rule `{}`", key.text);
-    let known = ["trigger", "action", "pattern", "when", "with", "status", "annotations"];
+    let known = ["trigger", "action", "pattern", "when", "with", "retry", "status", "annotations"];
     let fields = reader.fields(node, &what, &known, &[]);
     let name = reader.name(key, "a rule");
     let annotations = annotations(reader, &fields, Map::new());
-    let pattern = fields.given("pattern").map(|node| reader.json(node, false));
-    if let (Some(Value::String(_) | Value::Array(_) | Value::Number(_) | Value::Bool(_)), Some(node)) =
-        (&pattern, fields.given("pattern"))
-    {
-        reader.fault(node.at, format!("the pattern is {}, but a mapping was expected", node.kind()));
-    }
+    let mut mapping = |key: &str| {
+        let node = fields.given(key)?;
+        let value = reader.json(node, false);
+        if !matches!(value, Value::Object(_) | Value::Null) {
+            reader.fault(node.at, format!("the {key} is {}, but a mapping was expected", node.kind()));
+        }
+        Some(value)
+    };
+    let (pattern, retry) = (mapping("pattern"), mapping("retry"));
     let when = fields.given("when").and_then(|node| reader.raw(node, "`when`"));
     let with = fields.given("with").and_then(|node| reader.raw(node, "`with`"));
     let active = match fields.given("status").and_then(|node| Some((node.at, reader.raw(node, "`status`")?)))
@@ -261,13 +264,14 @@ fn rule(reader: &mut Reader<'_>, key: &Key, node: &Node, package: Option<&Name>)
         ("pattern".to_owned(), pattern.unwrap_or(Value::Null)),
         ("when".to_owned(), json!(when)),
         ("with".to_owned(), json!(with)),
+        ("retry".to_owned(), retry.unwrap_or(Value::Null)),
         ("annotations".to_owned(), annotations),
     ]);
     let uses = vec![
         Use { at: trigger_at, kind: Kind::Trigger, id: trigger },
         Use { at: action_at, kind: Kind::Action, id: action },
     ];
-    let conditions_at = ["pattern", "when", "with"]
+    let conditions_at = ["pattern", "when", "with", "retry"]
         .into_iter()
         .filter_map(|key| Some((key, fields.given(key)?.at)))
         .collect();

@@ -42,7 +42,7 @@ use super::payload::{self, Pair};
     triggerfish apply -f manifest.yaml --dry-run\n  \
     triggerfish apply -f manifest.yaml --var MQTT_URL=mqtt://127.0.0.1:1883\n\n\
     The manifest is the YAML of wskdeploy: packages with inputs, actions, sequences, triggers (feed, inputs) and rules; \
-    a rule may have `pattern`, `when` and `with`. $NAME and ${NAME} in inputs, paths and names are taken from --var, \
+    a rule may have `pattern`, `when`, `with` and `retry`. $NAME and ${NAME} in inputs, paths and names are taken from --var, \
     then from the environment. Applying twice changes nothing the second time.")]
 pub struct Apply {
     /// The manifest; - is standard input

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use triggerfish_model::{ActivationId, Invoker, Json, Progress, Timestamp};
+use triggerfish_model::{ActivationId, Invoker, Json, Progress, Retry, Retrying, Timestamp};
 
 use super::*;
 
@@ -17,6 +17,7 @@ fn item(seq: u64) -> Item {
         accepted: Timestamp::from_millis(0),
         transaction: "t".into(),
         progress: Progress::default(),
+        retry: None,
     };
     (Pending { action, seq: SeqNum(seq) }, invocation)
 }
@@ -33,6 +34,20 @@ struct World {
     late: Vec<u64>,
     /// Runs that are not in the log.
     direct: usize,
+    /// Waiting for the time of their next attempt.
+    parked: Vec<Item>,
+}
+
+/// The time of every read.
+const NOW: Timestamp = Timestamp::from_millis(1000);
+
+/// An item whose next attempt is due after [`NOW`].
+fn failed(seq: u64) -> Item {
+    let (pending, mut invocation) = item(seq);
+    let policy = Retry { attempts: 2, backoff_ms: 1, max_ms: 1, on: Vec::new() };
+    let due = Some(Timestamp::from_millis(2000));
+    invocation.retry = Some(Retrying { policy, attempt: 1, due, replays: 0 });
+    (pending, invocation)
 }
 
 impl World {
@@ -55,6 +70,36 @@ impl World {
         self.disk.remove(&seq);
         if let Some(next) = self.queue.finished(Some(SeqNum(seq))) {
             self.start(next);
+        }
+    }
+
+    /// A run fails, and is to be tried again later; its first attempt counts no more.
+    fn fail(&mut self, which: usize) {
+        if self.running.is_empty() {
+            return;
+        }
+        let which = which % self.running.len();
+        let seq = self.running[which];
+        let item = failed(seq);
+        self.disk.insert(seq, item.clone());
+        if self.queue.park(&item) {
+            self.running.swap_remove(which);
+            *self.runs.get_mut(&seq).unwrap() -= 1;
+            self.parked.push(item);
+            if let Some(next) = self.queue.next() {
+                self.start(next);
+            }
+        }
+    }
+
+    /// The time of one comes.
+    fn wake(&mut self, which: usize) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let item = self.parked.swap_remove(which % self.parked.len());
+        if let Offer::Run(item) = self.queue.unpark(item) {
+            self.start(*item);
         }
     }
 
@@ -90,7 +135,8 @@ impl World {
             for seq in std::mem::take(&mut self.late) {
                 self.offer(seq);
             }
-            self.queue.read(found);
+            let parked = self.queue.read(found, NOW);
+            self.parked.extend(parked);
             while let Some(next) = self.queue.next() {
                 self.start(next);
             }
@@ -106,6 +152,8 @@ enum Step {
     Late,
     OfferLate(usize),
     Finish(usize),
+    Fail(usize),
+    Wake(usize),
     BeginDirect,
     LogDirect,
     FinishDirect,
@@ -119,6 +167,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Late),
         1 => any::<usize>().prop_map(Step::OfferLate),
         4 => any::<usize>().prop_map(Step::Finish),
+        1 => any::<usize>().prop_map(Step::Fail),
+        2 => any::<usize>().prop_map(Step::Wake),
         2 => Just(Step::BeginDirect),
         1 => Just(Step::LogDirect),
         2 => Just(Step::FinishDirect),
@@ -150,6 +200,8 @@ proptest! {
                     world.offer(seq);
                 },
                 Step::Finish(which) => world.finish(which),
+                Step::Fail(which) => world.fail(which),
+                Step::Wake(which) => world.wake(which),
                 Step::BeginDirect => world.direct += usize::from(world.queue.begin_direct()),
                 Step::LogDirect => if world.direct > 0 {
                     world.log_direct(next);
@@ -160,7 +212,8 @@ proptest! {
                 Step::EndRead => world.end_read(),
             }
             prop_assert!(world.running.len() + world.direct <= RUNS_MAX);
-            prop_assert!(world.queue.load().1 <= READY_MAX + READ_MAX);
+            prop_assert!(world.parked.len() <= PARKED_MAX);
+            prop_assert!(world.queue.load().1 <= READY_MAX + READ_MAX + PARKED_MAX);
         }
         for seq in std::mem::take(&mut world.late) {
             world.offer(seq);
@@ -175,6 +228,7 @@ proptest! {
             world.end_read();
             world.begin_read();
             world.end_read();
+            world.wake(0);
             world.finish(0);
         }
         prop_assert!(world.disk.is_empty());

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use triggerfish_model::{
-    Activation, Event, EventKey, FeedId, Invocation, Json, Namespace, Progress, QualifiedName, SeqNum,
-    Source, Timestamp,
+    Activation, ActivationId, Event, EventKey, FeedId, Invocation, Json, Namespace, Progress, QualifiedName,
+    Retrying, SeqNum, Source, Timestamp,
 };
 
-use crate::{Appended, Batch, Decided, EventLog, Haste, LogStatus, Pending, Result, StoreError};
+use crate::{Appended, Batch, Completion, Decided, EventLog, LogStatus, Pending, Result, StoreError};
 
 use super::tables::{PendingRow, decode, engine, event_key, number, pending_key, pending_of, pending_prefix};
 use super::transaction::Transaction;
@@ -30,6 +30,14 @@ impl EventLog for Embedded {
         self.write(move |transaction| {
             let feed = batch.cursor.as_ref().map(|(feed, _)| *feed);
             check_shares(transaction, &batch.events, &options)?;
+            if let Some((namespace, id)) = &batch.revived
+                && !transaction.remove_dead_letter(namespace, *id)?
+            {
+                return Ok(vec![Appended::Duplicate; batch.events.len()]);
+            }
+            for letter in &batch.dead_letters {
+                transaction.put_dead_letter(letter)?;
+            }
             let mut appended = Vec::with_capacity(batch.events.len());
             for decided in batch.events {
                 appended.push(accept(transaction, decided)?);
@@ -53,10 +61,7 @@ impl EventLog for Embedded {
         let options = self.options.clone();
         self.write(move |transaction| {
             transaction.state.check_shares(&invocation.namespace, None, &options)?;
-            let pending =
-                Pending { action: invocation.action.clone(), seq: SeqNum(transaction.state.take_seq()) };
-            transaction.add_pending(&pending, &PendingRow { feed: None, invocation })?;
-            Ok(pending)
+            accept_invocation(transaction, invocation)
         })
         .await
     }
@@ -64,7 +69,7 @@ impl EventLog for Embedded {
     fn started(&self, pending: &Pending, interrupted: u32) {
         let pending = pending.clone();
         let request = Request {
-            haste: Haste::Gathered,
+            haste: crate::Haste::Gathered,
             apply: Box::new(move |transaction| {
                 if let Ok(transaction) = transaction {
                     transaction.note_started(&pending, interrupted);
@@ -84,27 +89,44 @@ impl EventLog for Embedded {
         progress: Progress,
         records: Vec<Arc<Activation>>,
     ) -> Result<()> {
-        let (pending, seq) = (pending.clone(), pending.seq);
-        self.write(move |transaction| {
-            let Some((mut row, bytes)) = transaction.pending(&pending)? else {
-                return Err(StoreError::Corrupt(format!("the pending invocation {pending:?} is not there")));
-            };
-            for record in &records {
-                transaction.put_record(record)?;
-            }
-            row.invocation.progress = progress;
-            transaction.replace_pending(&pending, &row, bytes)
-        })
-        .await?;
-        self.shared.interrupted.lock().remove(&seq);
-        Ok(())
+        self.go_on(pending, records, move |invocation| invocation.progress = progress).await
     }
 
-    async fn complete(&self, pending: &Pending, records: Vec<Arc<Activation>>, haste: Haste) -> Result<()> {
+    async fn retry(
+        &self,
+        pending: &Pending,
+        retrying: Retrying,
+        records: Vec<Arc<Activation>>,
+    ) -> Result<()> {
+        self.go_on(pending, records, move |invocation| {
+            invocation.progress = Progress::default();
+            invocation.retry = Some(retrying);
+        })
+        .await
+    }
+
+    async fn revive(&self, letter: ActivationId, invocation: Invocation) -> Result<Option<Pending>> {
+        self.shared.disk.check()?;
+        let options = self.options.clone();
+        self.write(move |transaction| {
+            transaction.state.check_shares(&invocation.namespace, None, &options)?;
+            if !transaction.remove_dead_letter(&invocation.namespace, letter)? {
+                return Ok(None);
+            }
+            accept_invocation(transaction, invocation).map(Some)
+        })
+        .await
+    }
+
+    async fn complete(&self, pending: &Pending, completion: Completion) -> Result<()> {
+        let Completion { records, dead_letter, haste } = completion;
         let (pending, seq) = (pending.clone(), pending.seq);
         self.write_with(haste, move |transaction| {
             for record in &records {
                 transaction.put_record(record)?;
+            }
+            if let Some(letter) = &dead_letter {
+                transaction.put_dead_letter(letter)?;
             }
             // Where it is not there any more, it was completed by an earlier try whose answer was lost.
             if let Some((row, bytes)) = transaction.pending(&pending)? {
@@ -136,7 +158,7 @@ impl EventLog for Embedded {
                     if !key.starts_with(&prefix) {
                         break;
                     }
-                    let row: PendingRow = decode(&value)?;
+                    let row = PendingRow::decode(&value)?;
                     bytes += value.len();
                     found.push((pending_of(&key)?, row.invocation));
                 }
@@ -225,6 +247,38 @@ impl EventLog for Embedded {
             commits: self.shared.counts.commits.load(Ordering::Relaxed),
             disk_free_bytes: self.shared.disk.free(),
         })
+    }
+}
+
+/// Puts an invocation of the API's among the pending ones.
+fn accept_invocation(transaction: &mut Transaction<'_>, invocation: Invocation) -> Result<Pending> {
+    let pending = Pending { action: invocation.action.clone(), seq: SeqNum(transaction.state.take_seq()) };
+    transaction.add_pending(&pending, &PendingRow { feed: None, invocation })?;
+    Ok(pending)
+}
+
+impl Embedded {
+    /// Writes records that came before the end of an invocation, and what it goes on from.
+    async fn go_on(
+        &self,
+        pending: &Pending,
+        records: Vec<Arc<Activation>>,
+        change: impl FnOnce(&mut Invocation) + Send + 'static,
+    ) -> Result<()> {
+        let (pending, seq) = (pending.clone(), pending.seq);
+        self.write(move |transaction| {
+            let Some((mut row, bytes)) = transaction.pending(&pending)? else {
+                return Err(StoreError::Corrupt(format!("the pending invocation {pending:?} is not there")));
+            };
+            for record in &records {
+                transaction.put_record(record)?;
+            }
+            change(&mut row.invocation);
+            transaction.replace_pending(&pending, &row, bytes)
+        })
+        .await?;
+        self.shared.interrupted.lock().remove(&seq);
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //! One writer thread makes all writes, many callers to a synced batch (`writer`). A crash at any instruction leaves the last synced
 //! batch whole and nothing of the next.
 
+mod dead_letters;
 mod disk;
 mod entities;
 mod feeds;
@@ -72,6 +73,10 @@ pub struct Options {
     pub records_age: Duration,
     /// How many bytes of records are kept.
     pub records_bytes_max: u64,
+    /// How long dead letters are kept.
+    pub dead_letters_age: Duration,
+    /// How many bytes of dead letters are kept.
+    pub dead_letters_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -89,6 +94,8 @@ impl Default for Options {
             disk_reserve_bytes: 512 << 20,
             records_age: HOUR * 24 * 7,
             records_bytes_max: 16 << 30,
+            dead_letters_age: HOUR * 24 * 30,
+            dead_letters_bytes_max: 1 << 30,
         }
     }
 }

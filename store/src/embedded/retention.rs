@@ -29,7 +29,8 @@ impl Embedded {
             let why = if step == 0 { Why::Crowd } else { Why::Age };
             let gone = self.drop_events(now, why).await?
                 + self.drop_keys(now).await?
-                + self.drop_records(now, why).await?;
+                + self.drop_records(now, why).await?
+                + self.drop_dead_letters(now, why).await?;
             dropped += gone;
             if gone == 0 {
                 break;
@@ -125,6 +126,36 @@ impl Embedded {
     pub(super) async fn forget_keys(&self, feed: FeedId) -> Result<()> {
         while self.drop_keys_of(feed, |_, _| true).await? > 0 {}
         Ok(())
+    }
+
+    async fn drop_dead_letters(&self, now: Timestamp, why: Why) -> Result<u64> {
+        let (age, bytes) = (self.options.dead_letters_age, self.options.dead_letters_bytes_max);
+        let old: Vec<_> = self
+            .read(move |tables| {
+                let crowded = why == Why::Crowd && tables.dead_letters.disk_space() > bytes;
+                let mut old = Vec::new();
+                for row in tables.dead_letters.iter().take(STEP) {
+                    let (_, value) = row.into_inner().map_err(engine)?;
+                    let letter = super::dead_letters::read(&value)?;
+                    if !crowded && now.since(letter.at) <= age {
+                        break;
+                    }
+                    old.push((letter.namespace, letter.id));
+                }
+                Ok(old)
+            })
+            .await?;
+        let count = old.len() as u64;
+        if count > 0 {
+            self.write(move |transaction| {
+                for (namespace, id) in old {
+                    transaction.remove_dead_letter(&namespace, id)?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(count)
     }
 
     async fn drop_records(&self, now: Timestamp, why: Why) -> Result<u64> {

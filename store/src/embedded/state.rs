@@ -7,7 +7,7 @@ use triggerfish_model::{FeedId, Namespace, QualifiedName};
 use crate::{Result, StoreError};
 
 use super::Options;
-use super::tables::{PendingRow, Tables, decode, engine, number, pending_of};
+use super::tables::{PendingRow, Tables, engine, number, pending_of};
 
 /// Pending work of a namespace or feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,13 +53,15 @@ impl State {
         let mut last_seq = 0;
         for row in tables.pending.iter() {
             let (key, value) = row.into_inner().map_err(engine)?;
-            let row: PendingRow = decode(&value)?;
+            let row = PendingRow::decode(&value)?;
             let pending = pending_of(&key)?;
             last_seq = last_seq.max(pending.seq.0);
             state.add_pending(&pending.action, &row, value.len() as u64);
         }
-        if let Some(row) = tables.events.last_key_value() {
-            last_seq = last_seq.max(number(&row.key().map_err(engine)?));
+        for table in [&tables.events, &tables.dead_letters] {
+            if let Some(row) = table.last_key_value() {
+                last_seq = last_seq.max(number(&row.key().map_err(engine)?));
+            }
         }
         for row in tables.key_order.iter() {
             let key = row.key().map_err(engine)?;

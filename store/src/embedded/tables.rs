@@ -45,6 +45,12 @@ pub(super) struct Tables {
     pub(super) record_times: Keyspace,
     /// Namespace, name, start (latest first), id → number.
     pub(super) record_names: Keyspace,
+    /// Place → dead letter.
+    pub(super) dead_letters: Keyspace,
+    /// Namespace, id → place of a dead letter.
+    pub(super) dead_letter_ids: Keyspace,
+    /// Namespace, place (latest first) of a dead letter.
+    pub(super) dead_letter_order: Keyspace,
     /// Name → entity.
     pub(super) entities: Keyspace,
     /// HMAC of a key → sealed identity and key.
@@ -77,6 +83,9 @@ impl Tables {
             record_ids: table("record_ids")?,
             record_times: table("record_times")?,
             record_names: table("record_names")?,
+            dead_letters: table("dead_letters")?,
+            dead_letter_ids: table("dead_letter_ids")?,
+            dead_letter_order: table("dead_letter_order")?,
             entities: table("entities")?,
             subjects: table("subjects")?,
             subscriptions: table("subscriptions")?,
@@ -117,8 +126,13 @@ pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
 
 /// The value of these bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    decode_first(bytes).map(|(value, _)| value)
+}
+
+/// The value that these bytes begin with, and the bytes behind it.
+fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8])> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest)
+        Some((&FORMAT, rest)) => postcard::take_from_bytes(rest)
             .map_err(|error| StoreError::Corrupt(format!("a value of {} bytes: {error}", bytes.len()))),
         Some((format, _)) => Err(StoreError::Corrupt(format!(
             "a value of format {format}, and this version reads up to {FORMAT}: it was written by a newer hub"
@@ -137,6 +151,29 @@ pub(super) fn number(bytes: &[u8]) -> u64 {
 pub(super) struct PendingRow {
     pub(super) feed: Option<FeedId>,
     pub(super) invocation: Invocation,
+}
+
+impl PendingRow {
+    /// The row's bytes: the attempts stand behind the rest, where there may be several.
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+        let bytes = encode(self)?;
+        match &self.invocation.retry {
+            None => Ok(bytes),
+            Some(retry) => postcard::to_extend(retry, bytes)
+                .map_err(|error| StoreError::Corrupt(format!("a value cannot be encoded: {error}"))),
+        }
+    }
+
+    /// The row of these bytes.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        let (mut row, rest) = decode_first::<Self>(bytes)?;
+        if !rest.is_empty() {
+            let retry = postcard::from_bytes(rest)
+                .map_err(|error| StoreError::Corrupt(format!("a pending invocation's attempts: {error}")))?;
+            row.invocation.retry = Some(retry);
+        }
+        Ok(row)
+    }
 }
 
 /// What all pending keys of an action begin with.
@@ -172,7 +209,7 @@ fn latest_first(millis: i64) -> [u8; 8] {
     (!ascending).to_be_bytes()
 }
 
-/// What all keys of a namespace's records begin with.
+/// What all keys of a namespace's records, or dead letters, begin with.
 pub(super) fn times_prefix(namespace: &Namespace) -> Vec<u8> {
     let mut key = namespace.as_str().as_bytes().to_vec();
     key.push(0);
@@ -191,6 +228,20 @@ pub(super) fn names_prefix(namespace: &Namespace, name: &str) -> Vec<u8> {
 pub(super) fn at_time(mut prefix: Vec<u8>, millis: i64) -> Vec<u8> {
     prefix.extend(latest_first(millis));
     prefix
+}
+
+/// The key of a dead letter among those of its namespace, by id.
+pub(super) fn dead_letter_id_key(namespace: &Namespace, id: ActivationId) -> Vec<u8> {
+    let mut key = times_prefix(namespace);
+    key.extend(id.as_bytes());
+    key
+}
+
+/// The key of a dead letter among those of its namespace, latest first.
+pub(super) fn dead_letter_order_key(namespace: &Namespace, place: u64) -> Vec<u8> {
+    let mut key = times_prefix(namespace);
+    key.extend((!place).to_be_bytes());
+    key
 }
 
 pub(super) fn time_key(record: &Activation) -> Vec<u8> {

@@ -29,6 +29,7 @@ fn invocation(n: u8) -> Invocation {
         accepted: Timestamp::from_millis(0),
         transaction: "t".into(),
         progress: Progress::default(),
+        retry: None,
     }
 }
 

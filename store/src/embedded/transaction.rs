@@ -10,12 +10,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fjall::{Keyspace, OwnedWriteBatch as WriteBatch, PersistMode, UserKey, UserValue};
-use triggerfish_model::{Activation, ActivationId, Entity, FeedId, Json, Namespace, QualifiedName, Revision};
+use triggerfish_model::{
+    Activation, ActivationId, DeadLetter, Entity, FeedId, Json, Namespace, QualifiedName, Revision,
+};
 
 use crate::{Change, Pending, Precondition, Result, StoreError, Versioned};
 
 use super::state::State;
-use super::tables::{PendingRow, Tables, decode, encode, engine, event_key, name_key, pending_key, time_key};
+use super::tables::{
+    PendingRow, Tables, dead_letter_id_key, dead_letter_order_key, encode, engine, event_key, name_key,
+    number, pending_key, time_key,
+};
 
 /// The key of the last batch's number.
 pub(super) const BATCH_NUMBER: &str = "batch";
@@ -34,6 +39,8 @@ pub(super) struct Transaction<'a> {
     keys: HashMap<Vec<u8>, usize>,
     /// Records that this batch writes, with how many rows were there before.
     records: HashMap<ActivationId, usize>,
+    /// Dead letters that this batch writes or takes out, with how many rows were there before.
+    dead: Vec<(ActivationId, usize)>,
     published: Published,
     recount: bool,
 }
@@ -81,6 +88,7 @@ impl<'a> Transaction<'a> {
             subjects: HashMap::new(),
             keys: HashMap::new(),
             records: HashMap::new(),
+            dead: Vec::new(),
             published: Published::default(),
             recount: false,
         }
@@ -98,6 +106,7 @@ impl<'a> Transaction<'a> {
             self.published.entities.truncate(entities);
             self.keys.retain(|_, before| *before < rows);
             self.records.retain(|_, before| *before < rows);
+            self.dead.retain(|(_, before)| *before < rows);
             // The counters have the rows that are gone. They only decide shares, so it does until the write is over.
             self.recount = true;
         }
@@ -231,9 +240,43 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// Keeps a dead letter, unless there is one of this id: a message that comes again dies again.
+    pub(super) fn put_dead_letter(&mut self, letter: &DeadLetter) -> Result<()> {
+        let by_id = dead_letter_id_key(&letter.namespace, letter.id);
+        let is_there = self.tables.dead_letter_ids.contains_key(&by_id).map_err(engine)?;
+        if is_there || self.dead.iter().any(|(id, _)| *id == letter.id) {
+            return Ok(());
+        }
+        let value = serde_json::to_vec(letter).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        self.dead.push((letter.id, self.rows.len()));
+        self.bytes += value.len();
+        let place = self.state.take_seq();
+        self.insert(&self.tables.dead_letters, place.to_be_bytes(), value);
+        self.insert(&self.tables.dead_letter_ids, by_id, place.to_be_bytes());
+        self.insert(&self.tables.dead_letter_order, dead_letter_order_key(&letter.namespace, place), []);
+        Ok(())
+    }
+
+    /// Takes a dead letter out; whether there was one.
+    pub(super) fn remove_dead_letter(&mut self, namespace: &Namespace, id: ActivationId) -> Result<bool> {
+        let by_id = dead_letter_id_key(namespace, id);
+        let Some(place) = self.tables.dead_letter_ids.get(&by_id).map_err(engine)?.map(|b| number(&b)) else {
+            return Ok(false);
+        };
+        // What a batch writes or takes out twice would be undone or done by chance: one of the two comes first.
+        if self.dead.iter().any(|(other, _)| *other == id) {
+            return Ok(false);
+        }
+        self.dead.push((id, self.rows.len()));
+        self.remove(&self.tables.dead_letters, place.to_be_bytes());
+        self.remove(&self.tables.dead_letter_ids, by_id);
+        self.remove(&self.tables.dead_letter_order, dead_letter_order_key(namespace, place));
+        Ok(true)
+    }
+
     /// Puts a new invocation among the pending ones.
     pub(super) fn add_pending(&mut self, pending: &Pending, row: &PendingRow) -> Result<()> {
-        let value = encode(row)?;
+        let value = row.encode()?;
         self.bytes += value.len();
         self.state.add_pending(&pending.action, row, value.len() as u64);
         self.insert(&self.tables.pending, pending_key(pending), value);
@@ -243,7 +286,7 @@ impl<'a> Transaction<'a> {
     /// The row of a pending invocation, with its size.
     pub(super) fn pending(&self, pending: &Pending) -> Result<Option<(PendingRow, u64)>> {
         let found = self.tables.pending.get(pending_key(pending)).map_err(engine)?;
-        found.map(|bytes| Ok((decode(&bytes)?, bytes.len() as u64))).transpose()
+        found.map(|bytes| Ok((PendingRow::decode(&bytes)?, bytes.len() as u64))).transpose()
     }
 
     /// Replaces the row of a pending invocation, whose present step has been completed.
