@@ -6,7 +6,8 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: ## install what is missing
 	@scripts/setup.sh
-run: setup ## the whole way: hub, MQTT broker, simulated sensors, alerts (RUN_ONCE=1 ends after ten)
+run: ## the whole way: hub, MQTT broker, simulated sensors, alerts (RUN_ONCE=1 ends after ten)
+	@scripts/setup.sh run
 	@scripts/run.sh
 test: setup ## lints and every test, on the real services
 	@scripts/test.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and what is missing: Debian packages, what the tests take from npm. Quick when all
-# is there.
+# Installs what building and testing need and what is missing: Debian packages, and what the tests take from npm and Maven.
+# Quick when all is there. `setup.sh run` leaves out what only the tests need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,13 @@ command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] || {
 wanted=(
   "mosquitto mosquitto" "mosquitto_pub mosquitto-clients" "crun crun" "node nodejs" "npm npm"
   "python3 python3" "gcc gcc" "/usr/include/stdio.h libc6-dev" "git git" "unshare util-linux" "mkfs.ext4 e2fsprogs"
+  # librdkafka is built from source.
+  "cmake cmake" "g++ g++" "pkg-config pkg-config" "/usr/include/openssl/ssl.h libssl-dev" "/usr/include/zlib.h zlib1g-dev"
 )
+if [ "${1:-}" != run ]; then
+  # The servers of the tests.
+  wanted+=("java openjdk-17-jre-headless" "mvn maven" "rabbitmq-server rabbitmq-server")
+fi
 missing=()
 for entry in "${wanted[@]}"; do
   read -r program package <<<"$entry"
@@ -42,9 +48,16 @@ fetch_for_tests() {
   mv "$dir/package" "$cache/$name"
   rm -rf "$dir"
 }
-if [ ${#missing[@]} -eq 0 ]; then
+# What only the tests need beside the packages.
+after() {
+  [ "$1" = run ] && return
   fetch_for_tests
-  exec scripts/couchdb.sh
+  scripts/couchdb.sh
+  scripts/kafka.sh
+}
+if [ ${#missing[@]} -eq 0 ]; then
+  after "${1:-}"
+  exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "setup: these Debian packages are missing; install them and run this again:" >&2
@@ -55,5 +68,4 @@ echo "setup: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >&2
 apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >&2
-fetch_for_tests
-exec scripts/couchdb.sh
+after "${1:-}"

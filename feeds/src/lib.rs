@@ -4,12 +4,14 @@
 //! [`catalogue`]; the [`Supervisor`] runs those that are wanted. A crash loses nothing: nothing is acknowledged upstream before the hub
 //! has made it durable.
 
+mod amqp;
 mod body;
 pub mod catalogue;
 mod couch;
 mod duration;
 mod github;
 pub mod hook;
+mod kafka;
 pub mod lifecycle;
 mod mqtt;
 pub mod provider;
@@ -18,6 +20,7 @@ mod runner;
 mod schedule;
 mod supervisor;
 mod tick;
+mod transport;
 mod web;
 
 pub use provider::{AlsoDelete, FeedError, FeedEvent};

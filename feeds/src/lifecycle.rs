@@ -85,7 +85,7 @@ const GENERATED: &str = "generatedSecret";
 /// The parameter in whose place it is.
 const GIVEN: &str = "secret";
 /// Parameters that are shown as `***`.
-const SECRET: [&str; 10] = [
+const SECRET: [&str; 11] = [
     "password",
     GIVEN,
     GENERATED,
@@ -96,6 +96,7 @@ const SECRET: [&str; 10] = [
     "token",
     "verifyToken",
     "kafka_admin_url",
+    "privateKey",
 ];
 
 impl LifecycleRequest {

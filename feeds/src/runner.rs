@@ -19,6 +19,10 @@ const ACK_MAX: Duration = Duration::from_secs(10);
 /// How long a goodbye may take; it is a courtesy.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long a feed that is asked to stop waits for the batch that is being written. It is durable soon or never; its
+/// acknowledgement spares the remote side, and whoever goes on there, to have it again.
+const FINISH_MAX: Duration = Duration::from_secs(5);
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
@@ -131,6 +135,7 @@ async fn pump(
     let mut ahead: Option<Result<DynBatch, FeedError>> = None;
     loop {
         let batch = match ahead.take() {
+            _ if stop.is_cancelled() => return Over::Stopped,
             Some(batch) => batch,
             None => tokio::select! {
                 batch = connection.next() => batch,
@@ -143,7 +148,7 @@ async fn pump(
             Err(error) => return Over::Failed(error),
         };
         let cursor = batch.cursor.clone();
-        let writing = write(subscription, batch, intake, status);
+        let writing = write(subscription, batch, intake, status, stop);
         tokio::pin!(writing);
         let written = loop {
             let aside = aside(connection, &ahead);
@@ -151,7 +156,10 @@ async fn pump(
                 biased;
                 written = &mut writing => break written,
                 next = aside => ahead = Some(next),
-                () = stop.cancelled() => return Over::Stopped,
+                () = stop.cancelled() => match tokio::time::timeout(FINISH_MAX, &mut writing).await {
+                    Ok(written) => break written,
+                    Err(_) => return Over::Stopped,
+                },
             }
         };
         if let Err(over) = written {
@@ -183,12 +191,13 @@ async fn aside(
     }
 }
 
-/// Offers a batch until it is durable.
+/// Offers a batch until it is durable, or until `stop` while the hub has no room for it.
 async fn write(
     subscription: &Subscription,
     batch: DynBatch,
     intake: &Arc<dyn Intake>,
     status: &Status,
+    stop: &CancellationToken,
 ) -> Result<(), Over> {
     loop {
         // Payloads are shared text, so keeping the batch for another try costs little.
@@ -200,7 +209,10 @@ async fn write(
             }
             Err(IntakeError::Busy { retry_after, why }) => {
                 status.busy(&why);
-                tokio::time::sleep(retry_after).await;
+                tokio::select! {
+                    () = tokio::time::sleep(retry_after) => {}
+                    () = stop.cancelled() => return Err(Over::Stopped),
+                }
             }
             Err(IntakeError::Gone(why)) => {
                 return Err(Over::Ended(FeedError::Ended { why, also_delete: crate::AlsoDelete::Nothing }));

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod amqp;
 mod bad_input;
 mod cli;
 mod crash;
@@ -14,6 +15,8 @@ mod example;
 mod full_disk;
 mod github;
 mod hooks;
+mod kafka;
+mod lives;
 mod polled;
 mod readings;
 mod retry;

@@ -7,8 +7,11 @@ pub mod broker;
 pub mod client;
 pub mod couch;
 pub mod github;
+pub mod guard;
 pub mod hub;
+pub mod kafka;
 pub mod proxy;
+pub mod rabbit;
 pub mod small_disk;
 pub mod web;
 

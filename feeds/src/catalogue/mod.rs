@@ -24,7 +24,7 @@ macro_rules! catalogue {
     };
 }
 
-catalogue!(alarm, changes, github, interval, mqtt, once, rss, webhook);
+catalogue!(alarm, amqp, changes, github, interval, kafka, mqtt, once, rss, webhook);
 
 /// One feed of the catalogue.
 pub struct Feed {

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::outgoing;
 use super::settings::Settings;
-use super::transport::{self, STEP_MAX, Stream};
 use super::wire::{Decoder, Greeting, Incoming, KEEP_ALIVE_S, WireError};
 use crate::provider::FeedError;
+use crate::transport::{self, STEP_MAX, Stream};
 
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -39,7 +39,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn open(settings: &Settings, payload_bytes_max: usize) -> Result<Self, FeedError> {
-        Ok(Self::over(transport::connect(settings).await?, settings, payload_bytes_max))
+        Ok(Self::over(transport::connect(&settings.target()).await?, settings, payload_bytes_max))
     }
 
     /// A link over a stream that is there.

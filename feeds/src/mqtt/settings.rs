@@ -1,9 +1,10 @@
 //! The parameters of an MQTT feed, read: which broker, as whom, which topics. Its texts never hold the password.
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use triggerfish_model::FeedId;
 use url::Url;
+
+use crate::transport::{Target, percent_decoded, read_ca};
 
 /// Topic filters of one feed. They are written with each batch's cursor, so there are not many.
 pub(crate) const TOPICS_MAX: usize = 100;
@@ -119,6 +120,16 @@ impl Settings {
         }
     }
 
+    /// The broker, for whoever connects to it.
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target {
+            name: format!("the MQTT broker {}", self.peer()),
+            host: &self.host,
+            port: self.port,
+            tls: self.tls.then_some(self.ca.as_slice()),
+        }
+    }
+
     /// What names the broker's session: another broker or client id is another session.
     pub(crate) fn session(&self) -> String {
         format!("{}/{}", self.peer(), self.client_id)
@@ -149,39 +160,14 @@ fn read_url(text: &str) -> Result<Place, String> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("has something after the host"));
     }
-    let decode = |part: &str| {
-        let bytes = percent_decoded(part);
-        String::from_utf8(bytes).map_err(|_| wrong("has a user or password that is not UTF-8"))
-    };
+    let decode =
+        |part: &str| percent_decoded(part).ok_or_else(|| wrong("has a user or password that is not UTF-8"));
     let login = if url.username().is_empty() && url.password().is_none() {
         None
     } else {
         Some((decode(url.username())?, decode(url.password().unwrap_or_default())?))
     };
     Ok((host, url.port().unwrap_or(if tls { 8883 } else { 1883 }), tls, login))
-}
-
-/// `%41` as `A` (RFC 3986 §2.1).
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = (*first == b'%').then(|| after.get(..2)).flatten();
-        let byte = hex
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match byte {
-            Some(byte) => {
-                out.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 fn read_filters(given: &Given<'_>) -> Result<Vec<(String, u8)>, String> {
@@ -225,15 +211,6 @@ fn check_filter(filter: &str) -> Result<(), String> {
         return Err("has a wildcard in the wrong place: `+` takes a whole level, `#` the last one".into());
     }
     Ok(())
-}
-
-fn read_ca(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err("the parameter `ca` holds no certificate; expected PEM text".into()),
-        Err(error) => Err(format!("the parameter `ca` is no PEM text of certificates: {error}")),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 #[path = "../../../tests/support/broker.rs"]
 #[allow(dead_code, missing_docs, reason = "shared with the hub's tests")]
 mod broker;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod crash;
 mod delivery;
 mod harness;

@@ -119,14 +119,9 @@ impl Intake for Durable {
     }
 }
 
-/// The feed's id in all lives.
-pub fn feed_id() -> FeedId {
-    FeedId(ActivationId::from_bytes([7; 16]))
-}
-
-fn subscription(params: &Value) -> Subscription {
+fn subscription(id: FeedId, params: &Value) -> Subscription {
     Subscription {
-        id: feed_id(),
+        id,
         trigger: "guest/t".parse().unwrap(),
         feed: format!("whisk.system/{}", super::FEED).parse().unwrap(),
         params: JsonObject::from_map(params.as_object().unwrap()),
@@ -143,17 +138,25 @@ fn subscription(params: &Value) -> Subscription {
 pub struct Life {
     runtime: Option<tokio::runtime::Runtime>,
     supervisor: Arc<Supervisor>,
+    /// The same in all lives of a feed.
+    id: FeedId,
 }
 
 impl Life {
     pub fn begin(durable: &Durable, params: &Value) -> Self {
+        Self::of(7, durable, params)
+    }
+
+    /// A life of feed number `feed`.
+    pub fn of(feed: u8, durable: &Durable, params: &Value) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         // The servers of these tests are on this machine.
         let web = Web::new(PrivateAllowed::parse(&["127.0.0.0/8"]).unwrap());
         let options = Options { event_bytes_max: EVENT_BYTES_MAX, web, ..Options::default() };
         let supervisor = Arc::new(Supervisor::new(Arc::new(durable.clone()), Arc::new(SystemClock), options));
-        let life = Self { runtime: Some(runtime), supervisor };
+        let id = FeedId(ActivationId::from_bytes([feed; 16]));
+        let life = Self { runtime: Some(runtime), supervisor, id };
         life.set(params);
         life
     }
@@ -161,11 +164,11 @@ impl Life {
     /// The feed with these parameters from now on.
     pub fn set(&self, params: &Value) {
         let _inside = self.runtime.as_ref().unwrap().enter();
-        self.supervisor.set(subscription(params));
+        self.supervisor.set(subscription(self.id, params));
     }
 
     pub fn status(&self) -> FeedStatus {
-        self.supervisor.status(feed_id()).unwrap()
+        self.supervisor.status(self.id).unwrap()
     }
 
     pub fn last_error(&self) -> Option<String> {
@@ -186,7 +189,7 @@ impl Life {
 
     /// Deletes the feed.
     pub fn remove(&self) {
-        self.runtime.as_ref().unwrap().block_on(self.supervisor.remove(feed_id())).unwrap();
+        self.runtime.as_ref().unwrap().block_on(self.supervisor.remove(self.id)).unwrap();
     }
 
     /// An orderly end: the feed says goodbye.

@@ -1,0 +1,28 @@
+//! `messaging/amqpFeed` on a real RabbitMQ: what arrives, what a crash at any point leaves, and what is refused.
+
+#![allow(unreachable_pub, reason = "nothing outside a test can be reached")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "../support/certificates.rs"]
+mod certificates;
+mod crash;
+mod delivery;
+#[path = "../../../tests/support/guard.rs"]
+#[allow(dead_code, missing_docs, reason = "shared with the hub's tests")]
+mod guard;
+#[path = "../support/life.rs"]
+#[allow(dead_code, reason = "each feed's tests use their own part of it")]
+mod life;
+#[path = "../../../tests/support/rabbit.rs"]
+#[allow(dead_code, missing_docs, reason = "shared with the hub's tests")]
+mod rabbit;
+mod refused;
+mod server;
+
+/// The feed that is tested.
+const FEED: &str = "messaging/amqpFeed";
+
+/// A port that nothing listens on.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
