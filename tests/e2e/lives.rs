@@ -4,6 +4,8 @@
 //!
 //! The random moments come from a seed that is printed; `LIVES_SEED` repeats them.
 
+#![allow(clippy::print_stderr, reason = "a test tells what it did")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
