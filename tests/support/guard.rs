@@ -18,7 +18,7 @@ impl Guard {
 
     fn of_target(target: &str) -> Self {
         // It waits for the end of its input, which comes with the end of this process.
-        let script = format!("trap '' INT TERM; cat >/dev/null; kill -9 -- {target} 2>/dev/null");
+        let script = format!("trap '' INT TERM; cat >/dev/null; kill -9 {target} 2>/dev/null");
         let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
         Self(child)
     }
