@@ -1,4 +1,6 @@
 # The two commands are `make run` and `make test`; `make help` lists all.
+# Where rustup puts cargo, for a shell that was opened before it did.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/triggerfish/target
 
 .PHONY: help run test bench lint fmt setup

@@ -8,16 +8,21 @@ command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] || {
   echo "setup: cargo is missing; install Rust 1.90 or newer from https://rustup.rs and run this again" >&2
   exit 1
 }
+# Minimal installations of Rust have neither.
+if [ "${1:-}" != run ] && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+  echo "setup: rustfmt or clippy is missing; run: rustup component add rustfmt clippy" >&2
+  exit 1
+fi
 # program or file → package
 wanted=(
-  "mosquitto mosquitto" "mosquitto_pub mosquitto-clients" "crun crun" "node nodejs" "npm npm"
+  "mosquitto mosquitto" "mosquitto_pub mosquitto-clients" "crun crun" "node nodejs"
   "python3 python3" "gcc gcc" "/usr/include/stdio.h libc6-dev" "git git" "unshare util-linux" "mkfs.ext4 e2fsprogs"
   # librdkafka is built from source.
   "cmake cmake" "g++ g++" "pkg-config pkg-config" "/usr/include/openssl/ssl.h libssl-dev" "/usr/include/zlib.h zlib1g-dev"
 )
 if [ "${1:-}" != run ]; then
   # The servers of the tests.
-  wanted+=("java openjdk-17-jre-headless" "mvn maven" "rabbitmq-server rabbitmq-server")
+  wanted+=("npm npm" "java openjdk-17-jre-headless" "mvn maven" "rabbitmq-server rabbitmq-server")
 fi
 missing=()
 for entry in "${wanted[@]}"; do

@@ -150,9 +150,7 @@ pub(crate) async fn survive<R: Remote>(data: &Path, remote: R, set_up: impl Asyn
 
 /// One life of the hub, which ends at `step`.
 async fn die_at<R: Remote>(step: &str, pass: u32, data: &Path, publisher: &Publisher<R>) {
-    let start = Start::default().env("FAILPOINT_CRASH_AT", &format!("{step}={pass}"));
-    // It may die before it is ready, of what it has to catch up with.
-    let Ok(mut hub) = start.start(data) else { return };
+    let Some(mut hub) = Start::default().start_to_die(step, pass, data) else { return };
     publisher.allow(CHUNKS_PER_LIFE);
     eventually(&format!("the hub dies at {step}"), async || hub.died().then_some(())).await;
 }
