@@ -23,7 +23,7 @@ mod tick;
 mod transport;
 mod web;
 
-pub use provider::{AlsoDelete, FeedError, FeedEvent};
+pub use provider::{AlsoDelete, FeedError, FeedEvent, Refused, Undeliverable};
 pub use runner::{Delivered, Intake, IntakeError};
 pub use schedule::{Fire, Mark, preview};
 pub use supervisor::{Options, Supervisor};

@@ -26,6 +26,38 @@ pub struct FeedEvent {
     pub payload: JsonObject,
 }
 
+/// What a feed left out for good, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub why: String,
+    /// The message; absent where none is lost (ticks that were missed on purpose, entries beyond a limit).
+    pub message: Option<Undeliverable>,
+}
+
+/// A message that is no event: too large, or not readable. It is kept as a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undeliverable {
+    /// Where it came from, and what it says of itself.
+    pub context: JsonObject,
+    /// The event that it would be, where it can be kept.
+    pub payload: Option<JsonObject>,
+}
+
+impl Refused {
+    /// A message that cannot be kept, with where it came from.
+    pub(crate) fn message(why: String, context: &serde_json::Value) -> Self {
+        let context = context.as_object().map(JsonObject::from_map).unwrap_or_default();
+        Self { why, message: Some(Undeliverable { context, payload: None }) }
+    }
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self { why, message: None }
+    }
+}
+
 /// What a connection gives at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedBatch<C> {
@@ -33,8 +65,8 @@ pub struct FeedBatch<C> {
     pub events: Vec<FeedEvent>,
     /// Where the feed goes on once these are durable.
     pub cursor: C,
-    /// What the remote side sent and the feed refuses for good (too large, not readable), with why.
-    pub refused: Vec<String>,
+    /// What the remote side sent and the feed can make no event of.
+    pub refused: Vec<Refused>,
     /// Redelivered events that the provider recognised and left out.
     pub duplicates: u64,
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use triggerfish_model::{EventKey, FeedId, FeedState, Json, Subscription};
 
 use crate::catalogue::{DynBatch, DynConnection, DynProvider};
-use crate::provider::{FeedContext, FeedError, FeedEvent};
+use crate::provider::{FeedContext, FeedError, FeedEvent, Refused};
 use crate::supervisor::Status;
 
 /// How long an acknowledgement may take to be sent; a remote side that takes none for so long is gone.
@@ -54,11 +54,12 @@ pub enum IntakeError {
 /// Where feeds deliver to; the hub implements it. `Ok` means durable.
 #[async_trait]
 pub trait Intake: Send + Sync + 'static {
-    /// Takes events and the cursor behind them, in one durable step.
+    /// Takes events, what is kept of messages that are none, and the cursor behind them, in one durable step.
     async fn deliver(
         &self,
         subscription: &Subscription,
         events: Vec<FeedEvent>,
+        refused: Vec<Refused>,
         cursor: Option<Json>,
     ) -> Result<Delivered, IntakeError>;
 
@@ -201,10 +202,13 @@ async fn write(
 ) -> Result<(), Over> {
     loop {
         // Payloads are shared text, so keeping the batch for another try costs little.
-        match intake.deliver(subscription, batch.events.clone(), Some(batch.cursor.clone())).await {
+        match intake
+            .deliver(subscription, batch.events.clone(), batch.refused.clone(), Some(batch.cursor.clone()))
+            .await
+        {
             Ok(Delivered { accepted, duplicates }) => {
                 status.delivered(Delivered { accepted, duplicates: duplicates + batch.duplicates });
-                status.refused(&batch.refused);
+                status.refused(batch.refused.iter().map(|refused| &refused.why));
                 return Ok(());
             }
             Err(IntakeError::Busy { retry_after, why }) => {

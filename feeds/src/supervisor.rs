@@ -104,11 +104,11 @@ impl Status {
         }
     }
 
-    pub(crate) fn refused(&self, refused: &[String]) {
-        if let Some(last) = refused.last() {
+    pub(crate) fn refused<'a>(&self, reasons: impl IntoIterator<Item = &'a String>) {
+        for why in reasons {
             let mut now = self.now.lock();
-            now.refused += refused.len() as u64;
-            now.last_error = Some((self.clock.now(), last.clone()));
+            now.refused += 1;
+            now.last_error = Some((self.clock.now(), why.clone()));
         }
     }
 

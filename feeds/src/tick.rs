@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 use triggerfish_model::{Clock, EventKey, FeedId, JsonObject, Timestamp};
 
 use crate::duration;
-use crate::provider::{AlsoDelete, FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, ParamError};
+use crate::provider::{
+    AlsoDelete, FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, ParamError, Refused,
+};
 use crate::schedule::Schedule;
 
 /// How old a tick may be that fell into a restart and is still fired, where nothing else is asked for.
@@ -353,7 +355,7 @@ impl Ticker {
         FeedBatch {
             events,
             cursor: self.at,
-            refused: self.left_out.take().into_iter().collect(),
+            refused: self.left_out.take().into_iter().map(Refused::from).collect(),
             duplicates: 0,
         }
     }

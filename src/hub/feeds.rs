@@ -7,8 +7,13 @@ use async_trait::async_trait;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use triggerfish_feeds::lifecycle::{self, Change, Fresh, Lifecycle, LifecyclePlan, LifecycleRequest};
-use triggerfish_feeds::{AlsoDelete, Delivered, FeedEvent, Intake as FeedIntake, IntakeError};
-use triggerfish_model::{Entity, EventKey, FeedId, Json, JsonObject, QualifiedName, Subscription};
+use triggerfish_feeds::{
+    AlsoDelete, Delivered, FeedEvent, Intake as FeedIntake, IntakeError, Refused, Undeliverable,
+};
+use triggerfish_model::{
+    ActivationId, DeadContent, DeadLetter, Entity, EventKey, FeedId, Json, JsonObject, QualifiedName,
+    Subscription, Timestamp,
+};
 use triggerfish_store::StoreError;
 
 use crate::api::backend::FeedCall;
@@ -42,6 +47,7 @@ impl FeedIntake for Deliveries {
         &self,
         subscription: &Subscription,
         events: Vec<FeedEvent>,
+        left_out: Vec<Refused>,
         cursor: Option<Json>,
     ) -> Result<Delivered, IntakeError> {
         let found = self.intake.catalog.listener(&subscription.trigger).await.map_err(refused)?;
@@ -53,7 +59,9 @@ impl FeedIntake for Deliveries {
         };
         let incoming =
             events.into_iter().map(|event| Incoming { key: event.key, payload: event.payload }).collect();
-        let taken = self.intake.take(&listener, subscription, incoming, cursor).await.map_err(refused)?;
+        let letters = dead_letters(subscription, left_out, cursor.as_ref(), self.intake.clock.now());
+        let taken =
+            self.intake.take(&listener, subscription, incoming, letters, cursor).await.map_err(refused)?;
         Ok(Delivered { accepted: taken.accepted, duplicates: taken.duplicates })
     }
 
@@ -76,6 +84,36 @@ impl FeedIntake for Deliveries {
             }
         });
     }
+}
+
+/// What is kept of messages that are no events. Their ids follow from the cursor behind them: written twice, they are there
+/// once.
+fn dead_letters(
+    subscription: &Subscription,
+    left_out: Vec<Refused>,
+    cursor: Option<&Json>,
+    now: Timestamp,
+) -> Vec<DeadLetter> {
+    let cursor = cursor.map_or("", Json::as_str);
+    let letters = left_out.into_iter().enumerate().filter_map(|(n, Refused { why, message })| {
+        let Undeliverable { context, payload } = message?;
+        let place = [subscription.id.0.as_bytes(), cursor.as_bytes(), &n.to_be_bytes()];
+        Some(DeadLetter {
+            id: ActivationId::derive(&place),
+            namespace: subscription.trigger.namespace.clone(),
+            at: now,
+            reason: why,
+            replays: 0,
+            content: DeadContent::Message {
+                feed: subscription.id,
+                trigger: subscription.trigger.clone(),
+                subject: subscription.subject.clone(),
+                context,
+                payload,
+            },
+        })
+    });
+    letters.collect()
 }
 
 /// A store's refusal as the feeds' runtime hears it: nothing is dropped, the batch comes again.

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use triggerfish_model::{
-    ActivationId, Clock, Event, EventKey, IdGen, Invocation, Json, JsonObject, QualifiedName, RecordPolicy,
-    Source, Subject, Subscription,
+    ActivationId, Clock, DeadLetter, Event, EventKey, IdGen, Invocation, Json, JsonObject, QualifiedName,
+    RecordPolicy, Source, Subject, Subscription,
 };
 use triggerfish_rules_engine::{Plan, plan};
 use triggerfish_store::{Appended, Batch, Decided, EventLog, StoreError};
@@ -68,12 +68,13 @@ impl Intake {
         Ok(Some(id))
     }
 
-    /// Takes a feed's batch, with the cursor that it moves.
+    /// Takes a feed's batch, with what it could make no events of and the cursor that it moves.
     pub(super) async fn take(
         &self,
         listener: &Listener,
         subscription: &Subscription,
         incoming: Vec<Incoming>,
+        dead_letters: Vec<DeadLetter>,
         cursor: Option<Json>,
     ) -> Result<Taken, StoreError> {
         let Subscription { id: feed, subject, record: policy, .. } = subscription;
@@ -93,7 +94,7 @@ impl Intake {
             })
             .collect();
         let cursor = cursor.map(|cursor| (feed, cursor));
-        self.append(Batch { events, cursor, ..Batch::default() }).await
+        self.append(Batch { events, cursor, dead_letters, ..Batch::default() }).await
     }
 
     /// Accepts an invocation through the API, which is its own event.

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::support::broker::Broker;
 use crate::support::client::{Client, KEY};
 use crate::support::eventually;
 use crate::support::hub::{Hub, Start};
@@ -135,5 +136,44 @@ async fn attempts_are_counted_over_crashes() {
     numbers.sort_unstable();
     let each: Vec<usize> = numbers.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
     assert_eq!(each, vec![4; fired], "{numbers:?}");
+    assert!(hub.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_no_event_is_kept_and_those_beside_it_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let at_broker = tempfile::tempdir().unwrap();
+    let broker = Broker::start(at_broker.path(), "");
+    let hub = Start::default().env("TRIGGERFISH_EVENTS__BYTES_MAX", "1000").start(directory.path()).unwrap();
+    let client = hub.client();
+    client.put("triggers/readings", &json!({})).await;
+    client.put_action("works", "nodejs:20", WORKING).await;
+    client.put_rule("r", "readings", "works", json!({})).await;
+    let params = json!({"url": broker.url(), "topic": "room/+"});
+    assert_eq!(client.create_feed("messaging/mqttFeed", "readings", params).await.0, 200);
+    eventually("the feed runs", async || {
+        client.get("feeds").await.to_string().contains("\"running\"").then_some(())
+    })
+    .await;
+    let lines = [json!({"n": 1}).to_string(), "x".repeat(2000), json!({"n": 2}).to_string()];
+    broker.publish("room/7", 1, &lines);
+    let letters = dead_letters(&client, 1).await;
+    assert_eq!((&letters[0]["kind"], &letters[0]["of"]), (&json!("message"), &json!("/guest/readings")));
+    let id = letters[0]["id"].as_str().unwrap();
+    let whole = client.get(&format!("dead-letters/{id}")).await;
+    assert_eq!(
+        whole["context"],
+        json!({"topic": "room/7", "qos": 1, "retain": false, "bytes": 2000}),
+        "{whole}"
+    );
+    let (status, body) = client.send("POST", &format!("dead-letters/{id}/_replay"), None).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("send it again from its source"), "{body}");
+    eventually("the others have their runs", async || {
+        (client.all_activations("works").await.len() == 2).then_some(())
+    })
+    .await;
+    replay(&hub, &["--discard", id]);
+    dead_letters(&client, 0).await;
     assert!(hub.stop().success());
 }

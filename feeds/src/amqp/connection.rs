@@ -18,7 +18,8 @@ use super::link::Link;
 use super::payload;
 use super::session::{Arrival, Session};
 use super::settings::Settings;
-use crate::provider::{FeedBatch, FeedConnection, FeedError, FeedEvent};
+use crate::provider::{FeedBatch, FeedConnection, FeedError, FeedEvent, Refused};
+use serde_json::json;
 
 /// Events in one batch, so that one durable write is shared by many but none waits long for its neighbours.
 const BATCH_EVENTS_MAX: usize = 256;
@@ -38,7 +39,7 @@ type Look = Pin<Box<dyn Future<Output = (u64, lapin::Result<u32>)> + Send>>;
 #[derive(Default)]
 struct Making {
     events: Vec<FeedEvent>,
-    refused: Vec<String>,
+    refused: Vec<Refused>,
     bytes: usize,
 }
 
@@ -122,11 +123,18 @@ impl Connection {
                 self.making.bytes += data.len();
                 self.making.events.push(payload::event(&delivery, digest));
             }
-            (true, true) => self.making.refused.push(format!(
-                "a message of {} bytes (exchange `{exchange}`, routing key `{routing_key}`) was rejected to the queue's dead letters: it is larger than {}",
-                data.len(),
-                self.payload_bytes_max
-            )),
+            (true, true) => {
+                let bytes = data.len();
+                let why = format!(
+                    "a message of {bytes} bytes (exchange `{exchange}`, routing key `{routing_key}`) was rejected to the queue's dead letters: it is larger than {}",
+                    self.payload_bytes_max
+                );
+                let id = payload::message_id(&delivery);
+                let context = json!({
+                    "exchange": exchange.as_str(), "routingKey": routing_key.as_str(), "messageId": id, "bytes": bytes,
+                });
+                self.making.refused.push(Refused::message(why, &context));
+            }
         }
     }
 

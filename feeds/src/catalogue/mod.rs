@@ -12,7 +12,7 @@ use crate::hook::erased::{DynHook, Shared};
 use crate::hook::keeper::Kept;
 use crate::hook::{HookKeeper, HookPath, HookProvider};
 use crate::provider::{
-    FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, ParamError,
+    FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, FeedProvider, ParamError, Refused,
 };
 
 /// Declares the feeds: a module each, whose `feed()` gives its [`Feed`].
@@ -153,7 +153,7 @@ pub fn feed(action: &QualifiedName) -> Option<&'static Feed> {
 pub(crate) struct DynBatch {
     pub(crate) events: Vec<FeedEvent>,
     pub(crate) cursor: Json,
-    pub(crate) refused: Vec<String>,
+    pub(crate) refused: Vec<Refused>,
     pub(crate) duplicates: u64,
 }
 

@@ -15,7 +15,7 @@ use triggerfish_model::{EventKey, Json, JsonObject};
 use super::database::Database;
 use super::lines::{self, Line, Lines, Said};
 use super::settings::{HEARTBEAT_MS, Settings};
-use crate::provider::{AlsoDelete, FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent};
+use crate::provider::{AlsoDelete, FeedBatch, FeedConnection, FeedContext, FeedError, FeedEvent, Refused};
 use crate::web;
 
 /// The most events of a batch.
@@ -122,7 +122,11 @@ impl Connection {
         {
             let Some(line) = self.lines.next() else { break };
             match line {
-                Line::TooLong(bytes) => refused.push(self.too_large("a change", bytes)),
+                Line::TooLong(bytes) => {
+                    let context =
+                        json!({"dbname": self.settings.dbname, "after": self.cursor.seq, "bytes": bytes});
+                    refused.push(Refused::message(self.too_large("a change", bytes), &context));
+                }
                 Line::Text(line) => match lines::read(&line) {
                     Ok(Said::Change(change)) => {
                         self.cursor.seq = change.seq;
@@ -135,14 +139,18 @@ impl Connection {
                         ) {
                             Ok(event) if event.payload.as_str().len() > self.event_bytes_max => {
                                 let what = format!("the change of `{}`", change.id);
-                                refused.push(self.too_large(&what, event.payload.as_str().len()));
+                                let why = self.too_large(&what, event.payload.as_str().len());
+                                refused.push(Refused::message(why, &self.context(&change.id)));
                             }
                             Ok(event) => {
                                 bytes += event.payload.as_str().len();
                                 self.cursor.count += 1;
                                 events.push(event);
                             }
-                            Err(why) => refused.push(format!("the change of `{}`: {why}", change.id)),
+                            Err(why) => {
+                                let why = format!("the change of `{}`: {why}", change.id);
+                                refused.push(Refused::message(why, &self.context(&change.id)));
+                            }
                         }
                     }
                     Ok(Said::Last) => self.answer = None,
@@ -152,6 +160,11 @@ impl Connection {
         }
         let is_something = !events.is_empty() || !refused.is_empty();
         is_something.then(|| batch(events, refused, self.cursor.clone()))
+    }
+
+    /// Where a change is to be found.
+    fn context(&self, id: &str) -> Value {
+        json!({"dbname": self.settings.dbname, "id": id, "seq": self.cursor.seq})
     }
 
     fn is_full(&self) -> bool {
@@ -167,7 +180,7 @@ impl Connection {
     }
 }
 
-fn batch(events: Vec<FeedEvent>, refused: Vec<String>, cursor: Cursor) -> FeedBatch<Cursor> {
+fn batch(events: Vec<FeedEvent>, refused: Vec<Refused>, cursor: Cursor) -> FeedBatch<Cursor> {
     FeedBatch { events, cursor, refused, duplicates: 0 }
 }
 

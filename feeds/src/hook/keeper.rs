@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use triggerfish_model::{FeedId, Timestamp};
 
-use crate::provider::{FeedBatch, FeedConnection, FeedContext, FeedError, FeedProvider, ParamError};
+use crate::provider::{FeedBatch, FeedConnection, FeedContext, FeedError, FeedProvider, ParamError, Refused};
 
 use super::{HookKeeper, HookRemote, Sweep};
 
@@ -95,6 +95,7 @@ impl<R: HookRemote> FeedConnection for Keeping<R> {
         let Sweep { events, refused, cursor, again_in } = remote.sweep(self.cursor.clone()).await?;
         self.cursor = Some(cursor.clone());
         self.due = Instant::now() + again_in.max(SWEEP_MIN);
+        let refused = refused.into_iter().map(Refused::from).collect();
         Ok(FeedBatch { events, cursor, refused, duplicates: 0 })
     }
 

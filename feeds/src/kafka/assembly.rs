@@ -11,7 +11,8 @@ use triggerfish_model::{EventKey, JsonObject};
 use super::cursor::{Cursor, Mark, Print, Trace};
 use super::payload::{self, Content, Form};
 use super::place::Begin;
-use crate::provider::{FeedBatch, FeedEvent};
+use crate::provider::{FeedBatch, FeedEvent, Refused};
+use serde_json::json;
 
 /// JSON bytes in one event, above which no further message joins it (contract §3.3). A larger message has its own event.
 const EVENT_BYTES: usize = 900_000;
@@ -72,7 +73,7 @@ struct Waiting {
     topic: String,
     partition: i32,
     mark: Mark,
-    outcome: Result<FeedEvent, String>,
+    outcome: Result<FeedEvent, Refused>,
 }
 
 /// A batch that was given and is not acknowledged.
@@ -240,7 +241,8 @@ impl Assembly {
                 "the message `{topic}/{partition}/{offset}` was left out: as JSON it has {bytes} bytes, more than {}",
                 self.bounds.event_bytes_max
             );
-            self.put((*topic, *partition), Err(why));
+            let context = json!({"topic": topic, "partition": partition, "offset": offset, "bytes": bytes});
+            self.put((*topic, *partition), Err(Refused::message(why, &context)));
         } else if open.messages >= self.bounds.messages_max || open.text.len() >= EVENT_BYTES {
             self.close_part(topic, *partition, open);
         } else {
@@ -291,7 +293,7 @@ impl Assembly {
         self.put((topic, partition), Ok(event));
     }
 
-    fn put(&mut self, (topic, partition): (&str, i32), outcome: Result<FeedEvent, String>) {
+    fn put(&mut self, (topic, partition): (&str, i32), outcome: Result<FeedEvent, Refused>) {
         let Some(part) = self.parts.get(topic).and_then(|parts| parts.get(&partition)) else { return };
         let mark = Mark { next: part.next, print: Some(part.trace.print()), generation: part.generation };
         let waiting = Waiting { topic: topic.to_owned(), partition, mark, outcome };
@@ -315,7 +317,8 @@ impl Assembly {
             return None;
         }
         (self.owes_cursor, self.waiting_bytes) = (false, 0);
-        let mut refused = std::mem::take(&mut self.notes);
+        let mut refused: Vec<Refused> =
+            std::mem::take(&mut self.notes).into_iter().map(Refused::from).collect();
         let mut events = Vec::with_capacity(self.waiting.len());
         let mut moves = BTreeMap::new();
         for Waiting { topic, partition, mark, outcome } in self.waiting.drain(..) {
@@ -383,7 +386,7 @@ impl Waiting {
     fn bytes(&self) -> usize {
         match &self.outcome {
             Ok(event) => event.payload.as_str().len(),
-            Err(why) => why.len(),
+            Err(refused) => refused.why.len(),
         }
     }
 }

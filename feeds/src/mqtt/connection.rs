@@ -17,7 +17,8 @@ use super::session::{Delivery, Reply, Session};
 use super::settings::{Settings, Version};
 use super::wire::{Incoming, KEEP_ALIVE_S, Message, WireError};
 use crate::body;
-use crate::provider::{FeedBatch, FeedConnection, FeedError, FeedEvent};
+use crate::provider::{FeedBatch, FeedConnection, FeedError, FeedEvent, Refused};
+use serde_json::json;
 
 /// Payload bytes in one batch, above which no more are read into it: a batch, the one being written and the packet being
 /// read are what a feed holds in memory.
@@ -31,7 +32,7 @@ const IDLE: Duration = Duration::from_millis(500);
 #[derive(Default)]
 struct Making {
     events: Vec<FeedEvent>,
-    refused: Vec<String>,
+    refused: Vec<Refused>,
     bytes: usize,
 }
 
@@ -180,10 +181,13 @@ impl Connection {
             Incoming::TooLarge { head, bytes } => {
                 let digest = Digest::of(head.topic.as_bytes(), &bytes.to_be_bytes());
                 if self.is_new(&head, digest) {
-                    self.making.refused.push(format!(
+                    let why = format!(
                         "a message of {bytes} bytes on `{}` was left out: it is larger than {}",
                         head.topic, self.payload_bytes_max
-                    ));
+                    );
+                    let context =
+                        json!({"topic": head.topic, "qos": head.qos, "retain": head.retain, "bytes": bytes});
+                    self.making.refused.push(Refused::message(why, &context));
                 }
             }
             Incoming::Release(id) => self.session.release(id, &mut self.replies),

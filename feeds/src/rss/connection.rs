@@ -17,7 +17,7 @@ use super::document::{self, Document};
 use super::fetch::{self, Fetched, Outcome, RETRY_AFTER_MAX};
 use super::news::{Around, news};
 use super::settings::Settings;
-use crate::provider::{FeedBatch, FeedConnection, FeedContext, FeedError};
+use crate::provider::{FeedBatch, FeedConnection, FeedContext, FeedError, Refused};
 use crate::web::{self, Web};
 
 /// Documents that are parsed at once, by all feeds together: parsing takes processors, of which others have their share.
@@ -152,7 +152,7 @@ impl Connection {
             }
             Ok(Found::Unreadable(why)) => {
                 let text = format!("`{}`: {why}", web::shown(&self.place()));
-                self.note(&before, vec![text]);
+                self.note(&before, vec![text.into()]);
             }
             Ok(Found::Refused { at, status, retry_after }) => {
                 let after = self.after_refusal(status, retry_after);
@@ -174,7 +174,7 @@ impl Connection {
     }
 
     /// Gives the cursor where it changed, and what is to be told of.
-    fn note(&mut self, before: &Cursor, refused: Vec<String>) {
+    fn note(&mut self, before: &Cursor, refused: Vec<Refused>) {
         if self.cursor != *before || !refused.is_empty() {
             let cursor = self.cursor.clone();
             self.ready.push_back(FeedBatch { events: Vec::new(), cursor, refused, duplicates: 0 });

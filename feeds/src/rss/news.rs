@@ -5,7 +5,8 @@ use triggerfish_model::{EventKey, JsonObject};
 use super::cursor::{Cursor, EntryId, Validators};
 use super::document::{Document, ENTRIES_MAX, Entry};
 use super::settings::Settings;
-use crate::provider::{FeedBatch, FeedEvent};
+use crate::provider::{FeedBatch, FeedEvent, Refused};
+use serde_json::json;
 
 /// The most events of a batch.
 const BATCH_EVENTS_MAX: usize = 100;
@@ -59,7 +60,9 @@ pub(super) fn news(cursor: &mut Cursor, document: Document, around: Around<'_>) 
     let mut refused = Vec::new();
     if document.left_out > 0 && !fresh.is_empty() {
         let all = document.left_out + ENTRIES_MAX;
-        refused.push(format!("the document has {all} entries; only the first {ENTRIES_MAX} are looked at"));
+        refused.push(Refused::from(format!(
+            "the document has {all} entries; only the first {ENTRIES_MAX} are looked at"
+        )));
     }
     let mut batches = Vec::new();
     let (mut events, mut bytes) = (Vec::new(), 0);
@@ -72,8 +75,9 @@ pub(super) fn news(cursor: &mut Cursor, document: Document, around: Around<'_>) 
         let size = event.payload.as_str().len();
         if size > around.event_bytes_max {
             let title: String = entry.texts()[0].chars().take(100).collect();
-            refused
-                .push(format!("the entry `{title}` has {size} bytes, more than {}", around.event_bytes_max));
+            let why = format!("the entry `{title}` has {size} bytes, more than {}", around.event_bytes_max);
+            let context = json!({"title": title, "bytes": size});
+            refused.push(Refused::message(why, &context));
             continue;
         }
         if events.len() >= BATCH_EVENTS_MAX || bytes >= BATCH_BYTES_MAX {

@@ -59,7 +59,7 @@ impl Hooks {
                 hook: open,
             }),
             Err(error) => {
-                status.refused(&[error.0]);
+                status.refused([&error.0]);
                 None
             }
         });
@@ -120,7 +120,7 @@ impl Supervisor {
         if outcome.events.is_empty() {
             return Ok(HookTaken { accepted: 0, duplicates: 0, answer: outcome.answer });
         }
-        match self.intake.deliver(&served.subscription, outcome.events, None).await {
+        match self.intake.deliver(&served.subscription, outcome.events, Vec::new(), None).await {
             Ok(delivered) => {
                 served.status.delivered(delivered);
                 let Delivered { accepted, duplicates } = delivered;
@@ -140,7 +140,7 @@ impl Supervisor {
         let Some(served) = self.hooks.served.read().get(trigger).cloned() else { return };
         match error.reason {
             HookReason::Busy => served.status.busy(&error.text),
-            _ => served.status.refused(std::slice::from_ref(&error.text)),
+            _ => served.status.refused([&error.text]),
         }
     }
 }

@@ -5,7 +5,7 @@ use triggerfish_model::{ActivationId, EventKey, Json, JsonObject, SystemClock};
 
 use super::*;
 use crate::catalogue::{DynBatch, DynConnection};
-use crate::provider::{FeedEvent, ParamError};
+use crate::provider::{FeedEvent, ParamError, Refused};
 use crate::runner::IntakeError;
 
 /// Gives the numbers after its cursor, up to `last`; fails or panics where the script says so.
@@ -85,6 +85,7 @@ impl Intake for Sink {
         &self,
         _: &Subscription,
         events: Vec<FeedEvent>,
+        _refused: Vec<Refused>,
         cursor: Option<Json>,
     ) -> Result<Delivered, IntakeError> {
         match self.offers.fetch_add(1, Ordering::SeqCst) % 3 {

@@ -95,7 +95,7 @@ async fn made_up(missed: Missed, now_minutes: i64) -> (Vec<i64>, Vec<String>) {
         let minute =
             |event: &FeedEvent| event.key.as_ref().unwrap().as_str().parse::<i64>().unwrap() / 60_000;
         fired.extend(batch.events.iter().map(minute));
-        told.extend(batch.refused);
+        told.extend(batch.refused.into_iter().map(|refused| refused.why));
         assert_eq!(batch.cursor.last.as_millis() / 60_000, *fired.last().unwrap());
     }
     (fired, told)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use triggerfish_feeds::{
-    AlsoDelete, Delivered, FeedEvent, Intake, IntakeError, Options, PrivateAllowed, Supervisor, Web,
+    AlsoDelete, Delivered, FeedEvent, Intake, IntakeError, Options, PrivateAllowed, Refused, Supervisor, Web,
 };
 use triggerfish_model::{
     ActivationId, Clock, FeedId, FeedState, FeedStatus, Json, JsonObject, RecordPolicy, Subscription,
@@ -84,6 +84,7 @@ impl Intake for Durable {
         &self,
         _: &Subscription,
         events: Vec<FeedEvent>,
+        _refused: Vec<Refused>,
         cursor: Option<Json>,
     ) -> Result<Delivered, IntakeError> {
         let accepted = events.len() as u64;

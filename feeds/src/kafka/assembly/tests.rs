@@ -83,7 +83,7 @@ fn a_message_above_the_limit_is_told_and_passed() {
     it.close(None);
     let batch = it.batch().unwrap();
     assert_eq!(keys(&batch), ["t/0/10", "t/0/12"]);
-    assert!(batch.refused[0].contains("`t/0/11` was left out"), "{:?}", batch.refused);
+    assert!(batch.refused[0].why.contains("`t/0/11` was left out"), "{:?}", batch.refused);
     assert_eq!(batch.cursor.mark("t", 0).unwrap().next, 13);
 }
 

@@ -134,6 +134,6 @@ fn what_is_filtered_or_too_large_is_known_and_said() {
     let batches = read(&mut cursor, &settings, document(&["rust 1", "go", &large]));
     assert_eq!(titles(&batches), ["rust 1"]);
     assert_eq!(batches[0].refused.len(), 1);
-    assert!(batches[0].refused[0].contains("bytes, more than 200"), "{:?}", batches[0].refused);
+    assert!(batches[0].refused[0].why.contains("bytes, more than 200"), "{:?}", batches[0].refused);
     assert_eq!(read(&mut cursor, &settings, document(&["rust 1", "go", &large])), []);
 }
