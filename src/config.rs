@@ -398,4 +398,24 @@ mod tests {
         let private = text("[feeds]\nprivate_allowed = [\"intranet\"]", &[]);
         assert!(private.contains("feeds.private_allowed: `intranet` is no address or network"), "{private}");
     }
+
+    #[test]
+    fn every_key_stands_in_the_documentation_with_its_default() {
+        let text = include_str!("../docs/configuration.md");
+        let Value::Table(keys) = Value::try_from(Config::default()).unwrap() else { panic!("a table") };
+        let line = |key: &str, value: &Value| {
+            let row = text.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+            let row = row.unwrap_or_else(|| panic!("`{key}` is missing in docs/configuration.md"));
+            let cell = format!("`{value}`");
+            assert!(row.contains(&cell) || key == "containers.prewarm", "{key}: {cell} is not in `{row}`");
+        };
+        for (key, value) in &keys {
+            match value {
+                Value::Table(inner) => {
+                    inner.iter().for_each(|(name, value)| line(&format!("{key}.{name}"), value))
+                }
+                value => line(key, value),
+            }
+        }
+    }
 }

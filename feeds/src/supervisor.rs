@@ -87,6 +87,14 @@ impl Status {
         Self { clock, now: Mutex::new(now) }
     }
 
+    /// Takes over what was counted before the feed was changed.
+    fn goes_on_from(&self, before: &Self) {
+        let before = before.now.lock().clone();
+        let mut now = self.now.lock();
+        (now.events, now.duplicates, now.refused) = (before.events, before.duplicates, before.refused);
+        now.last_event = before.last_event;
+    }
+
     pub(crate) fn set(&self, state: FeedState) {
         let mut now = self.now.lock();
         if now.state != state {
@@ -186,6 +194,7 @@ impl Supervisor {
         let before = self.feeds.lock().insert(id, running);
         if let Some(before) = &before {
             before.stop.cancel();
+            status.goes_on_from(&before.status);
         }
         let before = before.map(|before| {
             let context = self.context(&before.subscription);
@@ -218,6 +227,18 @@ impl Supervisor {
             }
             task.run().await;
         });
+    }
+
+    /// Whether another feed of this hub has what `subscription` would have the remote side keep for it alone (a session under
+    /// the same client id): the two would throw each other out for ever.
+    pub fn is_taken(&self, subscription: &Subscription) -> bool {
+        let Some(kept) = keeps(subscription) else { return false };
+        self.feeds.lock().values().any(|running| {
+            let other = &running.subscription;
+            let rivals =
+                other.id != subscription.id && other.feed == subscription.feed && other.ended.is_none();
+            rivals && keeps(other).as_ref() == Some(&kept)
+        })
     }
 
     /// What a provider may know of a feed.
@@ -291,10 +312,14 @@ fn provider(subscription: &Subscription) -> Option<&'static Arc<dyn DynProvider>
     catalogue::feed(&subscription.feed).and_then(|feed| feed.engine.reader())
 }
 
+/// What the remote side keeps for a feed alone.
+fn keeps(subscription: &Subscription) -> Option<String> {
+    provider(subscription)?.keeps(&subscription.params, subscription.id)
+}
+
 /// Waits for the end of what ran before `after`. What its remote side keeps and `after` does not go on with is forgotten.
 async fn farewell(before: Running, context: FeedContext, after: Arc<Subscription>) {
     before.over.cancelled().await;
-    let keeps = |it: &Subscription| provider(it).and_then(|provider| provider.keeps(&it.params, it.id));
     if keeps(&before.subscription) != keeps(&after) {
         // Told in the log; nobody waits for it.
         let _ = forget(&before.subscription, &context).await;

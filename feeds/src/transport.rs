@@ -50,11 +50,21 @@ pub(crate) async fn connect(target: &Target<'_>) -> Result<Box<dyn Stream>, Feed
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         // A certificate that is not trusted stays so until somebody changes something.
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Err(FeedError::Refused(failed(error.to_string())))
+            Err(FeedError::Refused(failed(untrusted(&error.to_string()))))
         }
         Ok(Err(error)) => Err(FeedError::Unavailable(failed(error.to_string()))),
         Err(_) => Err(FeedError::Unavailable(failed(format!("no handshake within {STEP_MAX:?}")))),
     }
+}
+
+/// Why a certificate is not trusted, in words where the library has none.
+fn untrusted(text: &str) -> String {
+    if text.contains("CaUsedAsEndEntity") {
+        return "its certificate is that of an authority (`CA:TRUE`), with which no server may identify itself (RFC 5280 §4.2.1.9): \
+                give the server a certificate that is signed by it, and `ca` the authority's"
+            .into();
+    }
+    text.to_owned()
 }
 
 /// Reads the parameter `ca`: PEM text of certificates.

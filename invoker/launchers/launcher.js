@@ -67,7 +67,14 @@ function loadSource(code, main) {
   const options = { filename: ACTION_FILE };
   const loader = vm.constants && vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
   if (loader) options.importModuleDynamically = loader;
-  const body = vm.compileFunction(`${code}\n;${found}`, names, options);
+  let body;
+  try {
+    body = vm.compileFunction(`${code}\n;${found}`, names, options);
+  } catch (error) {
+    // Of the action's text alone, so that the fault is shown where it is.
+    if (error instanceof SyntaxError) vm.compileFunction(code, names, options);
+    throw error;
+  }
   const local = body(module.exports, createRequire(ACTION_FILE), module, ACTION_FILE, ACTION_DIRECTORY);
   return local === undefined ? module.exports[main] : local;
 }

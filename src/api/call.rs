@@ -45,8 +45,9 @@ const HOOK_BODIES_KIB_MAX: usize = 128 << 10;
 const HOOK_BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
 const HOOK_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer.
-const DRAINED_BYTES_MAX: usize = 4 << 20;
+/// What is read and thrown away of a body that a rejected request still sends, so that its sender sees the answer:
+/// whoever still writes when the connection is closed sees that alone. Somewhat more than any body may have.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
 
 /// A request of a caller who is known.
 pub(super) struct Call<'a> {

@@ -203,6 +203,11 @@ impl Hub {
             }
             Change::Put(subscription) => {
                 if matches!(event, Lifecycle::Create | Lifecycle::Update) {
+                    if self.feeds.is_taken(&subscription) {
+                        let text = "another feed of this hub has the same client id at the same broker, and the two would throw each \
+                                    other out: choose another `clientId`, or leave it out";
+                        return Ok(Err(text.to_owned()));
+                    }
                     // Before anything is written: what the remote side refuses leaves nothing here.
                     if let Err(error) = self.feeds.subscribe(&subscription).await {
                         return Ok(Err(error.to_string()));
